@@ -1,0 +1,178 @@
+"""One type on one incremental stream: what was asked and which version of it was sent.
+
+In: requests, names that may have changed. Out: the resources that are due and the names that are
+gone. Guaranteed: an explicit subscription is always answered, with the resource or its absence;
+a refused (name, version) is not sent again; nothing else is sent twice at one version.
+Rules: xDS protocol, "Incremental xDS"; rulings in docs/decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from aeraki_xds.xds.message import Acked, DeltaRequest, Event, Nacked, Subscribed
+from aeraki_xds.xds.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    KEEPS_ON_REMOVAL,
+    LISTENER,
+    Name,
+    Resource,
+    TypeUrl,
+)
+from aeraki_xds.xds.snapshot import View
+from aeraki_xds.xds.sotw import Content
+from aeraki_xds.xds.subscription import Subscription
+
+REMOVED_LAST: Final = frozenset({CLUSTER, ENDPOINTS, LISTENER})
+"""Types whose removal waits until the routes of the same publication were sent (statement 45)."""
+
+
+class DeltaWatch:
+    """A type's state. A NACKed version stays in `sent`: it is parked until its bytes change."""
+
+    def __init__(self, *, type_url: TypeUrl, view: View) -> None:
+        self.type_url: Final = type_url
+        self.subscription: Final = Subscription(type_url)
+        self.nonce = ""
+        self.sent: dict[Name, str] = {}
+        self.parked: dict[Name, str] = {}
+        self._view = view
+        self._started = False
+        self._owes_first_answer = False
+        self._dirty: set[Name] = set()
+        self._forced: set[Name] = set()
+        self._in_flight: dict[Name, str] = {}
+
+    def receive(self, request: DeltaRequest) -> tuple[Event, ...]:
+        """Take a request. (Un)subscriptions count whatever the nonce says (statement 14)."""
+        verdict = self._verdict(request) if request.nonce and self._started else None
+        return tuple(event for event in (verdict, self._subscribe(request)) if event)
+
+    def _verdict(self, request: DeltaRequest) -> Event | None:
+        stale = request.nonce != self.nonce
+        if request.error is None:
+            if stale:
+                return None
+            self._in_flight = {}
+            return Acked(type_url=self.type_url, nonce=request.nonce)
+        refused: dict[Name, str] = {}
+        if not stale:
+            refused, self._in_flight = self._in_flight, {}
+            self.parked.update(refused)
+        return Nacked(
+            type_url=self.type_url,
+            nonce=request.nonce,
+            error=request.error,
+            names=tuple(sorted(refused)),
+            stale=stale,
+        )
+
+    def _subscribe(self, request: DeltaRequest) -> Event | None:
+        first, self._started = not self._started, True
+        had_wildcard = self.subscription.wildcard
+        if first:
+            self.sent.update(request.initial_versions)
+            self._dirty.update(request.initial_versions)
+        added, removed = self.subscription.update(
+            request.subscribe, request.unsubscribe, first=first
+        )
+        wildcard = self.subscription.wildcard
+        self._subscribed(request, first=first)
+        if wildcard and not had_wildcard:
+            self._dirty.update(self._view.all(self.type_url))
+            self._owes_first_answer = first and not request.initial_versions
+        self._unsubscribed(request.unsubscribe, lost_wildcard=had_wildcard and not wildcard)
+        if not (first or added or removed or wildcard != had_wildcard):
+            return None
+        return Subscribed(type_url=self.type_url, added=added, removed=removed, wildcard=wildcard)
+
+    def _subscribed(self, request: DeltaRequest, *, first: bool) -> None:
+        """Naming a resource asks for it, had or not (statement 35), but for one case: a
+        reconnecting client that names the very version it has. Endpoints are sent even then:
+        a cluster that warms waits for them (statement 46).
+        """
+        spared = request.initial_versions if first and self.type_url != ENDPOINTS else {}
+        for name in request.subscribe:
+            current = self._view.get(self.type_url, name)
+            if not (current and spared.get(name) == current.version):
+                self._forced.add(name)
+            self._dirty.add(name)
+
+    def _unsubscribed(self, names: Iterable[Name], *, lost_wildcard: bool) -> None:
+        for name in names:
+            if self.subscription.wildcard and name in self.sent:
+                # 39: the client dropped it, the wildcard still wants it.
+                self._forced.add(name)
+                self._dirty.add(name)
+            elif not self.subscription.wants(name):
+                self.sent.pop(name, None)
+                self.parked.pop(name, None)
+        if lost_wildcard:
+            self.sent = {n: v for n, v in self.sent.items() if self.subscription.wants(n)}
+
+    def mark(self, names: Iterable[Name]) -> None:
+        """These names changed in the snapshot; the answer is judged when it is written."""
+        self._dirty.update(names)
+
+    def refresh(self) -> None:
+        """Judge every wanted and every held name again: a scope was composed."""
+        self._dirty.update(self.subscription.names, self.sent)
+        if self.subscription.wildcard:
+            self._dirty.update(self._view.all(self.type_url))
+
+    def force(self, names: Iterable[Name]) -> None:
+        """Send these at the next chance, asked for or not, whatever was sent before."""
+        self._forced.update(names)
+        self._dirty.update(names)
+
+    def updates(self) -> Content | None:
+        """What is new or changed, and what is gone where nothing has to precede its removal."""
+        due: dict[Name, Resource] = {}
+        gone: set[Name] = set()
+        later: set[Name] = set()
+        for name in self._dirty:
+            current = self._view.get(self.type_url, name)
+            if current is not None:
+                if self._is_due(name, current):
+                    due[name] = current
+            elif self.subscription.wants(name) and self.type_url not in KEEPS_ON_REMOVAL:
+                if name in self.sent and self.type_url in REMOVED_LAST:
+                    later.add(name)
+                elif name in self.sent or name in self._forced:
+                    gone.add(name)
+        self._dirty = later
+        self._forced = self._forced & later
+        owes, self._owes_first_answer = self._owes_first_answer, False
+        if not (due or gone or owes):
+            return None
+        return self._content(due, gone)
+
+    def removals(self) -> Content | None:
+        """What is gone, of the types whose removal comes last."""
+        gone = {
+            name
+            for name in self._dirty
+            if name in self.sent
+            and self.subscription.wants(name)
+            and self._view.get(self.type_url, name) is None
+        }
+        self._dirty -= gone
+        return self._content({}, gone) if gone else None
+
+    def _is_due(self, name: Name, current: Resource) -> bool:
+        if name in self._forced:
+            return True
+        return self.subscription.wants(name) and self.sent.get(name) != current.version
+
+    def _content(self, due: dict[Name, Resource], gone: set[Name]) -> Content:
+        self._in_flight = {name: resource.version for name, resource in due.items()}
+        for name, version in self._in_flight.items():
+            self.parked.pop(name, None)
+            if self.subscription.wants(name):
+                self.sent[name] = version
+        for name in gone:
+            self.sent.pop(name, None)
+            self.parked.pop(name, None)
+        return tuple(due[name] for name in sorted(due)), tuple(sorted(gone))

@@ -1,0 +1,244 @@
+"""Where publications meet streams: one reference swap, then exactly those concerned are woken.
+
+In: `publish` (what changed in a scope), `receive` (what a stream asked). Out: calls of a stream's
+`wake`. Guaranteed: a change costs O(subscribers of the changed names) and nothing to the others;
+nothing is served before `publish` was first called for every scope of a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from aeraki_xds.xds.admission import Node, Peer
+from aeraki_xds.xds.message import Acked, Event, Nacked, Request, Response, Stale, Subscribed
+from aeraki_xds.xds.resource import Name, Resource, ResourceId, Scope, TypeUrl
+from aeraki_xds.xds.session import Dialect, Session
+from aeraki_xds.xds.snapshot import Changed, Snapshot, View
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeStatus:
+    """What one stream was sent of one type and what it said to it."""
+
+    sent_nonce: str = ""
+    sent_version: str = ""
+    sent_at: float = 0.0
+    acked_nonce: str = ""
+    acked_version: str = ""
+    last_error: str = ""
+    nacks: int = 0
+    stale: int = 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Stream:
+    """A connected stream: its session, what it sees, and how to wake its writer."""
+
+    number: int
+    node: Node
+    peer: Peer
+    scopes: tuple[Scope, ...]
+    session: Session
+    wake: Callable[[], None]
+    connected_at: float
+    status: dict[TypeUrl, TypeStatus] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a publication did: the names that changed and the number of streams woken."""
+
+    scope: Scope
+    changed: Changed
+    woken: int
+
+
+def _ignore(_scope: Scope) -> None:
+    pass
+
+
+class Hub:
+    """All scopes and all streams. `clock` gives seconds since the epoch, for status only.
+
+    `on_wanted` is called when a stream asks for a scope that was never published, `on_idle` when
+    the last stream of a scope is gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        on_wanted: Callable[[Scope], None] = _ignore,
+        on_idle: Callable[[Scope], None] = _ignore,
+    ) -> None:
+        self.on_wanted = on_wanted
+        self.on_idle = on_idle
+        self.serving = False
+        self._clock = clock
+        self._numbers = count(1)
+        self._snapshots: dict[Scope, Snapshot] = {}
+        self._views: WeakValueDictionary[tuple[Scope, ...], View] = WeakValueDictionary()
+        self._streams: dict[Scope, set[Stream]] = {}
+        self._named: dict[ResourceId, set[Stream]] = {}
+        self._wildcard: dict[tuple[Scope, TypeUrl], set[Stream]] = {}
+
+    @property
+    def scopes(self) -> Iterable[Scope]:
+        """Scopes that have a stream."""
+        return tuple(self._streams)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Every connected stream, oldest first."""
+        found = {stream for streams in self._streams.values() for stream in streams}
+        return tuple(sorted(found, key=lambda stream: stream.number))
+
+    def snapshot(self, scope: Scope) -> Snapshot | None:
+        """What a scope holds now; None before its first publication."""
+        return self._snapshots.get(scope)
+
+    def open(
+        self,
+        *,
+        node: Node,
+        peer: Peer,
+        scopes: tuple[Scope, ...],
+        dialect: Dialect,
+        wake: Callable[[], None],
+    ) -> Stream:
+        """Register a stream. Every `open` is followed by one `close`."""
+        view = self._views.get(scopes)
+        if view is None:
+            view = self._views[scopes] = View(self._snapshots.get(scope) for scope in scopes)
+        stream = Stream(
+            number=next(self._numbers),
+            node=node,
+            peer=peer,
+            scopes=scopes,
+            session=Session(dialect=dialect, view=view),
+            wake=wake,
+            connected_at=self._clock(),
+        )
+        for scope in scopes:
+            self._streams.setdefault(scope, set()).add(stream)
+            if scope not in self._snapshots:
+                self.on_wanted(scope)
+        return stream
+
+    def close(self, stream: Stream) -> None:
+        """Forget a stream and everything that it watched; its siblings keep theirs."""
+        for watch in stream.session.watches.values():
+            self._unwatch(stream, watch.type_url, watch.subscription.names)
+            for scope in stream.scopes:
+                _discard(self._wildcard, (scope, watch.type_url), stream)
+        for scope in stream.scopes:
+            _discard(self._streams, scope, stream)
+            if scope not in self._streams:
+                self.on_idle(scope)
+
+    def receive(self, stream: Stream, request: Request) -> tuple[Event, ...]:
+        """Take a stream's request; its writer is woken when an answer may be due."""
+        events = stream.session.receive(request)
+        for event in events:
+            self._note(stream, event)
+        stream.wake()
+        return events
+
+    def next(self, stream: Stream) -> Response | None:
+        """The stream's next response, noted as sent."""
+        response = stream.session.next()
+        if response is not None:
+            before = stream.status.get(response.type_url, TypeStatus())
+            stream.status[response.type_url] = replace(
+                before,
+                sent_nonce=response.nonce,
+                sent_version=response.version,
+                sent_at=self._clock(),
+            )
+        return response
+
+    def publish(self, scope: Scope, changes: Mapping[ResourceId, Resource | None]) -> Published:
+        """Apply changes (None removes) to a scope and wake the streams that they concern.
+
+        The first publication of a scope, an empty one too, makes it ready.
+        """
+        before = self._snapshots.get(scope)
+        snapshot, changed = (before or Snapshot()).changed_by(changes)
+        self._snapshots[scope] = snapshot
+        self.serving = True
+        self._swap(scope)
+        if before is None:
+            concerned = set(self._streams.get(scope, ()))
+            for stream in concerned:
+                stream.session.refresh()
+        else:
+            concerned = self._mark(scope, changed)
+        for stream in concerned:
+            stream.wake()
+        return Published(scope=scope, changed=changed, woken=len(concerned))
+
+    def drop(self, scope: Scope) -> None:
+        """Forget an idle scope's snapshot."""
+        if scope not in self._streams:
+            self._snapshots.pop(scope, None)
+
+    def _swap(self, scope: Scope) -> None:
+        for scopes, view in self._views.items():
+            if scope in scopes:
+                view.snapshots = tuple(self._snapshots.get(each) for each in scopes)
+
+    def _mark(self, scope: Scope, changed: Changed) -> set[Stream]:
+        concerned: set[Stream] = set()
+        for type_url, names in changed.items():
+            everyone = self._wildcard.get((scope, type_url), set())
+            for stream in everyone:
+                stream.session.mark(type_url, names)
+            concerned |= everyone
+            for name in names:
+                for stream in self._named.get(ResourceId(type_url, name), ()):
+                    if scope in stream.scopes and stream not in everyone:
+                        stream.session.mark(type_url, (name,))
+                        concerned.add(stream)
+        return concerned
+
+    def _note(self, stream: Stream, event: Event) -> None:
+        status = stream.status.get(event.type_url, TypeStatus())
+        match event:
+            case Subscribed():
+                self._watch(stream, event)
+            case Acked():
+                status = replace(status, acked_nonce=event.nonce, acked_version=status.sent_version)
+            case Nacked():
+                status = replace(status, last_error=event.error, nacks=status.nacks + 1)
+            case Stale():
+                status = replace(status, stale=status.stale + 1)
+        stream.status[event.type_url] = status
+
+    def _watch(self, stream: Stream, event: Subscribed) -> None:
+        for name in event.added:
+            self._named.setdefault(ResourceId(event.type_url, name), set()).add(stream)
+        self._unwatch(stream, event.type_url, event.removed)
+        for scope in stream.scopes:
+            if event.wildcard:
+                self._wildcard.setdefault((scope, event.type_url), set()).add(stream)
+            else:
+                _discard(self._wildcard, (scope, event.type_url), stream)
+
+    def _unwatch(self, stream: Stream, type_url: TypeUrl, names: Iterable[Name]) -> None:
+        for name in names:
+            _discard(self._named, ResourceId(type_url, name), stream)
+
+
+def _discard(index: dict[Key, set[Stream]], key: Key, stream: Stream) -> None:
+    """Take a stream out of an index and drop the entry that became empty."""
+    members = index.get(key)
+    if members is not None:
+        members.discard(stream)
+        if not members:
+            del index[key]

@@ -1,0 +1,144 @@
+"""One stream: the protocol without I/O, in both dialects, over any number of types.
+
+In: requests (`receive`) and names that changed (`mark`). Out: one response at a time (`next`), in
+make-before-break order, judged at the moment it is taken, so the latest state always wins and a
+slow reader is sent each type once, not each version. Nothing ever waits for an ACK.
+
+The order of one publication on a stream (xDS protocol, "Eventual consistency considerations"):
+
+1. clusters: what is new, and in SotW still what is gone;
+2. unasked, the endpoints of every cluster that (1) sent new or changed: Envoy asks late in SotW
+   and never again in delta, and a cluster without endpoints answers nothing;
+3. listeners, likewise with what is gone;
+4. routes and everything else;
+5. only when there is nothing left to say of (1) to (4): listeners, clusters and endpoints without
+   what is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Final
+
+from aeraki_xds.xds.delta import DeltaWatch
+from aeraki_xds.xds.message import DeltaRequest, Event, Request, Response, SotwRequest
+from aeraki_xds.xds.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    LISTENER,
+    Name,
+    Resource,
+    TypeUrl,
+)
+from aeraki_xds.xds.snapshot import View
+from aeraki_xds.xds.sotw import Content, SotwWatch
+
+_FIRST: Final = {CLUSTER: 0, ENDPOINTS: 1, LISTENER: 2}
+_REMOVED_LAST: Final = (LISTENER, CLUSTER, ENDPOINTS)
+_NONCE_WIDTH: Final = 8
+
+
+class Dialect(Enum):
+    """The two variants of the transport protocol."""
+
+    SOTW = "sotw"
+    DELTA = "delta"
+
+
+class Session:
+    """The state of one stream. All methods are synchronous, so each is atomic on the loop."""
+
+    def __init__(self, *, dialect: Dialect, view: View) -> None:
+        self.dialect: Final = dialect
+        self.watches: dict[TypeUrl, SotwWatch | DeltaWatch] = {}
+        self._view = view
+        self._order: list[SotwWatch | DeltaWatch] = []
+        self._responses = 0
+
+    def receive(self, request: Request) -> tuple[Event, ...]:
+        """Take a request of the session's dialect and say what it meant."""
+        watch = self._watch(request.type_url)
+        match watch, request:
+            case SotwWatch(), SotwRequest():
+                return watch.receive(request)
+            case DeltaWatch(), DeltaRequest():
+                return watch.receive(request)
+        message = f"a {type(request).__name__} on a {self.dialect.value} stream"
+        raise TypeError(message)
+
+    def mark(self, type_url: TypeUrl, names: Iterable[Name]) -> None:
+        """Names of a type changed in the snapshot."""
+        watch = self.watches.get(type_url)
+        if watch is not None:
+            watch.mark(names)
+
+    def refresh(self) -> None:
+        """The view became ready or was replaced: judge everything again."""
+        for watch in self._order:
+            watch.refresh()
+
+    def next(self) -> Response | None:
+        """The next response to write, or None when the client has all that it asked for."""
+        if not self._view.ready:
+            return None
+        for watch in self._order:
+            held = watch.sent if watch.type_url == CLUSTER else {}
+            content = watch.updates()
+            if content is not None:
+                if watch.type_url == CLUSTER:
+                    self._send_endpoints_unasked(watch, held, content)
+                return self._response(watch, content)
+        for type_url in _REMOVED_LAST:
+            last = self.watches.get(type_url)
+            content = last.removals() if last is not None else None
+            if last is not None and content is not None:
+                return self._response(last, content)
+        return None
+
+    def _watch(self, type_url: TypeUrl) -> SotwWatch | DeltaWatch:
+        watch = self.watches.get(type_url)
+        if watch is None:
+            make = SotwWatch if self.dialect is Dialect.SOTW else DeltaWatch
+            watch = self.watches[type_url] = make(type_url=type_url, view=self._view)
+            self._order.append(watch)
+            self._order.sort(key=lambda w: _FIRST.get(w.type_url, len(_FIRST)))
+        return watch
+
+    def _send_endpoints_unasked(
+        self,
+        clusters: SotwWatch | DeltaWatch,
+        held: Mapping[Name, Resource] | Mapping[Name, str],
+        content: Content,
+    ) -> None:
+        """Step 2. A client that names its clusters (gRPC) subscribes before it accepts endpoints:
+        it is only sent those that it subscribes to already.
+        """
+        wanted = {
+            need.name
+            for cluster in content[0]
+            if _version(held.get(cluster.name)) != cluster.version
+            for need in cluster.needs
+            if need.type_url == ENDPOINTS
+        }
+        if not clusters.subscription.wildcard:
+            endpoints = self.watches.get(ENDPOINTS)
+            wanted &= endpoints.subscription.names if endpoints is not None else set()
+        if wanted:
+            self._watch(ENDPOINTS).force(wanted)
+
+    def _response(self, watch: SotwWatch | DeltaWatch, content: Content) -> Response:
+        self._responses += 1
+        watch.nonce = f"{self._responses:0{_NONCE_WIDTH}x}"
+        resources, removed = content
+        return Response(
+            type_url=watch.type_url,
+            version=self._view.version(watch.type_url),
+            nonce=watch.nonce,
+            resources=resources,
+            removed=removed,
+        )
+
+
+def _version(held: Resource | str | None) -> str | None:
+    return held.version if isinstance(held, Resource) else held

@@ -1,0 +1,131 @@
+"""Everything that a scope holds at one moment, immutable, sharing what did not change.
+
+A publication makes a new snapshot from the old one and the changed resources in time proportional
+to the types it touches, and says which names really changed: same bytes are no change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from aeraki_xds.xds.resource import Name, Resource, ResourceId, TypeUrl
+
+Changed = Mapping[TypeUrl, frozenset[Name]]
+_MASK: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """All resources of one type, with the wrapping sum of their digests as version."""
+
+    resources: Mapping[Name, Resource] = field(default_factory=lambda: MappingProxyType({}))
+    digest: int = 0
+
+    @property
+    def version(self) -> str:
+        """16 hexadecimal digits; equal content has an equal version wherever it was built."""
+        return f"{self.digest:016x}"
+
+    def changed_by(
+        self, changes: Mapping[Name, Resource | None]
+    ) -> tuple[Collection, frozenset[Name]]:
+        """The collection after `changes` (None removes) and the names whose bytes differ."""
+        resources = dict(self.resources)
+        digest = self.digest
+        names = set()
+        for name, after in changes.items():
+            before = resources.get(name)
+            if after is not None and before is not None and after.digest == before.digest:
+                continue
+            if before is not None:
+                digest -= before.digest
+                del resources[name]
+            if after is not None:
+                digest += after.digest
+                resources[name] = after
+            if before is not after:
+                names.add(name)
+        if not names:
+            return self, frozenset()
+        return Collection(MappingProxyType(resources), digest & _MASK), frozenset(names)
+
+
+_EMPTY: Final = Collection()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The collections of a scope, by type."""
+
+    collections: Mapping[TypeUrl, Collection] = field(default_factory=dict)
+
+    def of(self, type_url: TypeUrl) -> Collection:
+        """The resources of one type; empty when there are none."""
+        return self.collections.get(type_url, _EMPTY)
+
+    def get(self, identity: ResourceId) -> Resource | None:
+        """One resource."""
+        return self.of(identity.type_url).resources.get(identity.name)
+
+    def changed_by(self, changes: Mapping[ResourceId, Resource | None]) -> tuple[Snapshot, Changed]:
+        """The snapshot after `changes` (None removes) and what really changed."""
+        by_type: dict[TypeUrl, dict[Name, Resource | None]] = {}
+        for identity, resource in changes.items():
+            by_type.setdefault(identity.type_url, {})[identity.name] = resource
+        collections = dict(self.collections)
+        changed: dict[TypeUrl, frozenset[Name]] = {}
+        for type_url, of_type in by_type.items():
+            collection, names = self.of(type_url).changed_by(of_type)
+            if names:
+                collections[type_url] = collection
+                changed[type_url] = names
+        return (Snapshot(collections), changed) if changed else (self, changed)
+
+
+class View:
+    """What the streams with one list of scopes see: the first scope that holds a name wins.
+
+    The hub replaces the snapshots; sessions only read. While a scope is not composed yet (None)
+    the view is not ready and its sessions stay silent: silence is not emptiness.
+    """
+
+    __slots__ = ("__weakref__", "snapshots")
+
+    def __init__(self, snapshots: Iterable[Snapshot | None]) -> None:
+        self.snapshots: tuple[Snapshot | None, ...] = tuple(snapshots)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every scope has been composed."""
+        return None not in self.snapshots
+
+    def get(self, type_url: TypeUrl, name: Name) -> Resource | None:
+        """One resource, from the first scope that holds it."""
+        for snapshot in self.snapshots:
+            if snapshot is not None:
+                found = snapshot.of(type_url).resources.get(name)
+                if found is not None:
+                    return found
+        return None
+
+    def all(self, type_url: TypeUrl) -> Mapping[Name, Resource]:
+        """Every resource of a type: the snapshot's own mapping where one scope has the type."""
+        mappings = [
+            snapshot.of(type_url).resources
+            for snapshot in self.snapshots
+            if snapshot is not None and snapshot.of(type_url).resources
+        ]
+        if len(mappings) == 1:
+            return mappings[0]
+        merged: dict[Name, Resource] = {}
+        for mapping in reversed(mappings):
+            merged.update(mapping)
+        return merged
+
+    def version(self, type_url: TypeUrl) -> str:
+        """The version of a type over all scopes."""
+        total = sum(s.of(type_url).digest for s in self.snapshots if s is not None)
+        return f"{total & _MASK:016x}"

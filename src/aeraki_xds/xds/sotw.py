@@ -1,0 +1,179 @@
+"""One type on one state-of-the-world stream: what was asked, sent, accepted and refused.
+
+In: requests, names that may have changed. Out: the resources that are due. Guaranteed: no
+resource is sent twice at one version unless forced; a refused version is not sent again alone.
+Rules: xDS protocol, "ACK/NACK and resource type instance version"; rulings in docs/decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from aeraki_xds.xds.message import Acked, Event, Nacked, SotwRequest, Stale, Subscribed
+from aeraki_xds.xds.resource import FULL_STATE, Name, Resource, TypeUrl
+from aeraki_xds.xds.snapshot import View
+from aeraki_xds.xds.subscription import Subscription
+
+Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
+"""The resources of a response, and the names that it says are gone."""
+
+
+class SotwWatch:
+    """A type's state. `sent` is replaced, never changed, where it is the snapshot's own mapping."""
+
+    def __init__(self, *, type_url: TypeUrl, view: View) -> None:
+        self.type_url: Final = type_url
+        self.subscription: Final = Subscription(type_url)
+        self.nonce = ""
+        self.sent: Mapping[Name, Resource] = {}
+        self.acked: Mapping[Name, Resource] = {}
+        self.parked: dict[Name, int] = {}
+        self._view = view
+        self._full_state = type_url in FULL_STATE
+        self._started = False
+        self._dirty: set[Name] = set()
+        self._forced: set[Name] = set()
+        self._unasked: set[Name] = set()
+        self._in_flight: Mapping[Name, Resource] = {}
+
+    def receive(self, request: SotwRequest) -> tuple[Event, ...]:
+        """Take a request. Rules in the order in which they apply:
+
+        1. The first request of a type on a stream is a subscription, whatever nonce, version or
+           error it carries over from an earlier stream (statement 16).
+        2. A nonce other than the newest is stale: nothing changes, nothing is answered
+           (statement 12); a later request repeats the whole list.
+        3. An error parks the refused version, and the list counts all the same (statement 11).
+        """
+        verdict: Event | None = None
+        if self._started:
+            if request.nonce != self.nonce:
+                return (self._stale(request),)
+            verdict = self._verdict(request)
+        return tuple(event for event in (verdict, self._subscribe(request.names)) if event)
+
+    def _stale(self, request: SotwRequest) -> Event:
+        if request.error is None:
+            return Stale(type_url=self.type_url, nonce=request.nonce)
+        return Nacked(
+            type_url=self.type_url, nonce=request.nonce, error=request.error, names=(), stale=True
+        )
+
+    def _verdict(self, request: SotwRequest) -> Event | None:
+        if not self.nonce:
+            return None
+        in_flight, self._in_flight = self._in_flight, {}
+        if request.error is None:
+            if in_flight:
+                self.acked = in_flight if self._full_state else {**self.acked, **in_flight}
+            return Acked(type_url=self.type_url, nonce=request.nonce)
+        refused = {
+            name: resource.digest
+            for name, resource in in_flight.items()
+            if name not in self.acked or self.acked[name].digest != resource.digest
+        }
+        self.parked.update(refused)
+        return Nacked(
+            type_url=self.type_url,
+            nonce=request.nonce,
+            error=request.error,
+            names=tuple(sorted(refused)),
+            stale=False,
+        )
+
+    def _subscribe(self, names: Iterable[Name]) -> Event | None:
+        had_wildcard = self.subscription.wildcard
+        added, removed = self.subscription.replace(names)
+        wildcard = self.subscription.wildcard
+        first, self._started = not self._started, True
+        self._dirty |= added
+        if wildcard and not had_wildcard:
+            self._dirty.update(self._view.all(self.type_url))
+        if removed or self._unasked or (had_wildcard and not wildcard):
+            self._forget_unwanted()
+        if not (first or added or removed or wildcard != had_wildcard):
+            return None
+        return Subscribed(type_url=self.type_url, added=added, removed=removed, wildcard=wildcard)
+
+    def _forget_unwanted(self) -> None:
+        wants = self.subscription.wants
+        self.sent = {name: resource for name, resource in self.sent.items() if wants(name)}
+        self.acked = {name: resource for name, resource in self.acked.items() if wants(name)}
+        self.parked = {name: digest for name, digest in self.parked.items() if wants(name)}
+        self._unasked.clear()
+
+    def mark(self, names: Iterable[Name]) -> None:
+        """These names changed in the snapshot; the answer is judged when it is written."""
+        self._dirty.update(names)
+
+    def refresh(self) -> None:
+        """Judge every wanted and every held name again: a scope was composed."""
+        self._dirty.update(self.subscription.names, self.sent)
+        if self.subscription.wildcard:
+            self._dirty.update(self._view.all(self.type_url))
+
+    def force(self, names: Iterable[Name]) -> None:
+        """Send these at the next chance, asked for or not, whatever was sent before."""
+        self._forced.update(names)
+        self._dirty.update(names)
+
+    def updates(self) -> Content | None:
+        """What is new or changed. Where a response is full state, it still holds what is gone."""
+        due, gone = self._judge()
+        self._dirty = gone
+        if not due:
+            return None
+        if not self._full_state:
+            self._unasked.update(n for n in due if not self.subscription.wants(n))
+            self.sent = {**self.sent, **due}
+            self._in_flight = due
+            return tuple(due[name] for name in sorted(due)), ()
+        wanted = self._wanted()
+        if gone:
+            wanted = {**{name: self.sent[name] for name in gone}, **wanted}
+        return self._full(wanted)
+
+    def removals(self) -> Content | None:
+        """Full state without what is gone; other types cannot say it (statement 27)."""
+        due, gone = self._judge()
+        if due or not gone:
+            return None
+        self._dirty = set()
+        return self._full(self._wanted())
+
+    def _judge(self) -> tuple[dict[Name, Resource], set[Name]]:
+        """Which dirty names are due at another version, and which held ones are gone."""
+        due: dict[Name, Resource] = {}
+        gone: set[Name] = set()
+        forced, self._forced = self._forced, set()
+        for name in self._dirty:
+            current = self._view.get(self.type_url, name)
+            if current is None:
+                if self._full_state and name in self.sent:
+                    gone.add(name)
+            elif name in forced:
+                due[name] = current
+            elif self.subscription.wants(name) and self.parked.get(name) != current.digest:
+                held = self.sent.get(name)
+                if held is None or held.digest != current.digest:
+                    due[name] = current
+                    self.parked.pop(name, None)
+        return due, gone
+
+    def _wanted(self) -> Mapping[Name, Resource]:
+        """All that exists of what is wanted; a parked version as this stream last accepted it."""
+        everything = self._view.all(self.type_url)
+        if not self.subscription.wildcard:
+            names = self.subscription.names
+            everything = {n: everything[n] for n in names if n in everything}
+        stand_ins = {
+            name: self.acked[name]
+            for name, digest in self.parked.items()
+            if name in self.acked and name in everything and everything[name].digest == digest
+        }
+        return {**everything, **stand_ins} if stand_ins else everything
+
+    def _full(self, wanted: Mapping[Name, Resource]) -> Content:
+        self.sent = self._in_flight = wanted
+        return tuple(wanted[name] for name in sorted(wanted)), ()
