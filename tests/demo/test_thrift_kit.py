@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from aeraki_xds.demo.caller import Caller, CallerEnded
 from aeraki_xds.demo.envoy import Envoy, EnvoyFailed
-from aeraki_xds.demo.thrift_app import Caller, CallerEnded, ThriftServer
+from aeraki_xds.demo.thrift_app import ThriftServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -268,7 +269,7 @@ async def test_a_service_that_cannot_start_names_the_reason() -> None:
     """A taken port is the usual one."""
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(RuntimeError, match=r"(?s)service v1 did not start.*already in use"):
+        with pytest.raises(RuntimeError, match=r"(?s)did not start.*already in use"):
             async with ThriftServer.run(answer="v1", port=port):
                 pytest.fail("it runs")
 

@@ -7,9 +7,6 @@ Guaranteed: the block is entered when the admin port answers; Envoy is gone and 
 block is left, whether by its end, an error, a cancellation or Ctrl-C, and on Linux it is killed
 by the kernel when this process dies in a way that no `finally` sees. An Envoy that does not start
 or stops by itself becomes an `EnvoyFailed` that carries the end of its log.
-
-The admin client is the standard library's in a thread: one request per question asked by a person
-or a test needs no more, and the HTTP client that the project has belongs to another package.
 """
 
 from __future__ import annotations
@@ -18,44 +15,22 @@ import asyncio
 import contextlib
 import http.client
 import json
-import os
-import signal
-import sys
 import tempfile
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Mapping
+from aeraki_xds.demo.http import Address, fetch
+from aeraki_xds.demo.process import START_LIMIT_S, exited, leashed, stop_process
 
-START_LIMIT_S: Final = 30.0  # to an open admin port; takes 0.1 s, but not on a loaded machine
-STOP_GRACE_S: Final = 5.0  # between SIGTERM and SIGKILL; Envoy takes milliseconds
-ADMIN_LIMIT_S: Final = 10.0  # for one admin request
 POLL_S: Final = 0.005  # Envoy tells no one that it is up, it has to be asked
 LOG_TAIL_CHARS: Final = 3000
-
-# `prctl(PR_SET_PDEATHSIG)` outlives `execv`, so a short-lived interpreter can set it for Envoy.
-# (A `preexec_fn` would run Python between fork and exec of a process that has threads.) The check
-# after it closes the gap: a parent that died before the call sends no signal.
-_LEASH: Final = """\
-import ctypes, os, signal, sys
-parent, command = int(sys.argv[1]), sys.argv[2:]
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != parent:
-    sys.exit("the process that wanted this one is gone")
-os.execv(command[0], command)
-"""
 
 
 class EnvoyFailed(RuntimeError):
     """Envoy did not start, died, or refused a question."""
-
-
-class Address(NamedTuple):
-    host: str
-    port: int
 
 
 class Envoy:
@@ -143,48 +118,19 @@ class Envoy:
 
     async def _ask(self, path: str) -> tuple[int, str]:
         try:
-            return await asyncio.to_thread(_fetch, self.admin, path)
+            return await asyncio.to_thread(fetch, self.admin, path)
         except (OSError, http.client.HTTPException) as error:
             what = f"Envoy's admin port did not answer GET {path}: {error}"
-            if await _exited(self._process, within_s=1.0):  # the usual reason, known a bit later
+            if await exited(self._process, within_s=1.0):  # the usual reason, known a bit later
                 what = f"Envoy is gone, exit status {self._process.returncode}"
             raise EnvoyFailed(_with_log(what, self.log)) from error
-
-
-async def stop_process(process: Process, *, grace_s: float = STOP_GRACE_S) -> None:
-    """SIGTERM to the process group, SIGKILL after `grace_s`; returns when it has been reaped.
-
-    For a child started with `start_new_session`. If the wait is cancelled the child is killed at
-    once, so a second Ctrl-C hurries this up but leaves nothing behind either.
-    """
-    try:
-        _signal_group(process, signal.SIGTERM)
-        await _exited(process, within_s=grace_s)
-    finally:
-        _signal_group(process, signal.SIGKILL)
-        await process.wait()
-
-
-def _signal_group(process: Process, number: signal.Signals) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):  # dead, its status is on its way to us
-            os.killpg(process.pid, number)
-
-
-async def _exited(process: Process, *, within_s: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            await process.wait()
-    return process.returncode is not None
 
 
 def _command(config: str, *, admin_file: Path, drain_time_s: int) -> list[str]:
     command = [str(_binary()), "--config-yaml", config, "--concurrency", "1"]
     command += ["--disable-hot-restart", "-l", "warning", "--drain-time-s", str(drain_time_s)]
     command += ["--admin-address-path", str(admin_file)]
-    if sys.platform != "linux":
-        return command
-    return [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *command]
+    return leashed(command)
 
 
 def _binary() -> Path:
@@ -214,14 +160,13 @@ async def _admin_address(process: Process, admin_file: Path, log: Path) -> Addre
     try:
         async with asyncio.timeout(START_LIMIT_S):
             while not (text := _read(admin_file)):
-                if await _exited(process, within_s=POLL_S):
+                if await exited(process, within_s=POLL_S):
                     what = f"Envoy did not start, exit status {process.returncode}"
                     raise EnvoyFailed(_with_log(what, log))
     except TimeoutError:
         what = f"Envoy has no admin port after {START_LIMIT_S} s"
         raise EnvoyFailed(_with_log(what, log)) from None
-    host, _, port = text.rpartition(":")
-    return Address(host.strip("[]"), int(port))
+    return Address.parse(text)
 
 
 def _read(path: Path) -> str:
@@ -229,16 +174,6 @@ def _read(path: Path) -> str:
         return path.read_text()
     except FileNotFoundError:
         return ""
-
-
-def _fetch(admin: Address, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(*admin, timeout=ADMIN_LIMIT_S)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    finally:
-        connection.close()
 
 
 def _with_log(what: str, log: Path) -> str:

@@ -7,9 +7,10 @@ the application's business; here it is an opaque key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from aeraki_xds.xds.resource import Scope
 
@@ -53,4 +54,8 @@ class Refusal:
     message: str
 
 
-Admit = Callable[[Node, Peer], tuple[Scope, ...] | Refusal]
+class Admit(Protocol):
+    """Decides about a stream when its first request has come."""
+
+    def __call__(self, node: Node, peer: Peer, *, aggregated: bool) -> tuple[Scope, ...] | Refusal:
+        """The scopes of the stream, most specific first. `aggregated`: it is an ADS stream."""

@@ -42,8 +42,9 @@ class DeltaWatch:
         self._started = False
         self._owes_first_answer = False
         self._dirty: set[Name] = set()
+        self._asked: set[Name] = set()
         self._forced: set[Name] = set()
-        self._in_flight: dict[Name, str] = {}
+        self._in_flight: dict[Name, str] | None = None
 
     def receive(self, request: DeltaRequest) -> tuple[Event, ...]:
         """Take a request. (Un)subscriptions count whatever the nonce says (statement 14)."""
@@ -53,13 +54,13 @@ class DeltaWatch:
     def _verdict(self, request: DeltaRequest) -> Event | None:
         stale = request.nonce != self.nonce
         if request.error is None:
-            if stale:
+            if stale or self._in_flight is None:
                 return None
-            self._in_flight = {}
+            self._in_flight = None
             return Acked(type_url=self.type_url, nonce=request.nonce)
         refused: dict[Name, str] = {}
         if not stale:
-            refused, self._in_flight = self._in_flight, {}
+            refused, self._in_flight = self._in_flight or {}, None
             self.parked.update(refused)
         return Nacked(
             type_url=self.type_url,
@@ -83,7 +84,7 @@ class DeltaWatch:
         if wildcard and not had_wildcard:
             self._dirty.update(self._view.all(self.type_url))
             self._owes_first_answer = first and not request.initial_versions
-        self._unsubscribed(request.unsubscribe, lost_wildcard=had_wildcard and not wildcard)
+        self._unsubscribed(removed, lost_wildcard=had_wildcard and not wildcard)
         if not (first or added or removed or wildcard != had_wildcard):
             return None
         return Subscribed(type_url=self.type_url, added=added, removed=removed, wildcard=wildcard)
@@ -94,23 +95,23 @@ class DeltaWatch:
         a cluster that warms waits for them (statement 46).
         """
         spared = request.initial_versions if first and self.type_url != ENDPOINTS else {}
-        for name in request.subscribe:
+        for name in self.subscription.names.intersection(request.subscribe):
             current = self._view.get(self.type_url, name)
             if not (current and spared.get(name) == current.version):
-                self._forced.add(name)
+                self._asked.add(name)
             self._dirty.add(name)
 
-    def _unsubscribed(self, names: Iterable[Name], *, lost_wildcard: bool) -> None:
-        for name in names:
-            if self.subscription.wildcard and name in self.sent:
-                # 39: the client dropped it, the wildcard still wants it.
-                self._forced.add(name)
-                self._dirty.add(name)
-            elif not self.subscription.wants(name):
+    def _unsubscribed(self, removed: frozenset[Name], *, lost_wildcard: bool) -> None:
+        if self.subscription.wildcard:
+            # 39: the client drops what it unsubscribes from, and the wildcard still wants it.
+            self._asked |= removed
+            self._dirty |= removed
+            return
+        for name in {*self.sent, *self._asked} if lost_wildcard else removed:
+            if not self.subscription.wants(name):
                 self.sent.pop(name, None)
                 self.parked.pop(name, None)
-        if lost_wildcard:
-            self.sent = {n: v for n, v in self.sent.items() if self.subscription.wants(n)}
+                self._asked.discard(name)
 
     def mark(self, names: Iterable[Name]) -> None:
         """These names changed in the snapshot; the answer is judged when it is written."""
@@ -129,6 +130,8 @@ class DeltaWatch:
 
     def updates(self) -> Content | None:
         """What is new or changed, and what is gone where nothing has to precede its removal."""
+        if not (self._dirty or self._owes_first_answer):
+            return None
         due: dict[Name, Resource] = {}
         gone: set[Name] = set()
         later: set[Name] = set()
@@ -140,31 +143,28 @@ class DeltaWatch:
             elif self.subscription.wants(name) and self.type_url not in KEEPS_ON_REMOVAL:
                 if name in self.sent and self.type_url in REMOVED_LAST:
                     later.add(name)
-                elif name in self.sent or name in self._forced:
+                elif name in self.sent or name in self._asked or name in self._forced:
                     gone.add(name)
         self._dirty = later
-        self._forced = self._forced & later
+        self._forced.clear()
         owes, self._owes_first_answer = self._owes_first_answer, False
         if not (due or gone or owes):
             return None
         return self._content(due, gone)
 
     def removals(self) -> Content | None:
-        """What is gone, of the types whose removal comes last."""
-        gone = {
-            name
-            for name in self._dirty
-            if name in self.sent
-            and self.subscription.wants(name)
-            and self._view.get(self.type_url, name) is None
-        }
-        self._dirty -= gone
+        """What is gone, of the types whose removal comes last.
+
+        To be called when `updates` has nothing more: then nothing but what is gone is dirty.
+        """
+        gone, self._dirty = self._dirty, set()
         return self._content({}, gone) if gone else None
 
     def _is_due(self, name: Name, current: Resource) -> bool:
         if name in self._forced:
             return True
-        return self.subscription.wants(name) and self.sent.get(name) != current.version
+        asked = name in self._asked or self.sent.get(name) != current.version
+        return asked and self.subscription.wants(name)
 
     def _content(self, due: dict[Name, Resource], gone: set[Name]) -> Content:
         self._in_flight = {name: resource.version for name, resource in due.items()}
@@ -172,6 +172,7 @@ class DeltaWatch:
             self.parked.pop(name, None)
             if self.subscription.wants(name):
                 self.sent[name] = version
+        self._asked.difference_update(due, gone)
         for name in gone:
             self.sent.pop(name, None)
             self.parked.pop(name, None)

@@ -49,6 +49,10 @@ class Stream:
     connected_at: float
     status: dict[TypeUrl, TypeStatus] = field(default_factory=dict)
 
+    def status_of(self, type_url: TypeUrl) -> TypeStatus:
+        """What the stream was sent of a type and what it said to it."""
+        return self.status.get(type_url, TypeStatus())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
@@ -92,6 +96,11 @@ class Hub:
     def scopes(self) -> Iterable[Scope]:
         """Scopes that have a stream."""
         return tuple(self._streams)
+
+    @property
+    def published(self) -> list[Scope]:
+        """Scopes that hold a snapshot."""
+        return sorted(self._snapshots)
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -154,7 +163,7 @@ class Hub:
         """The stream's next response, noted as sent."""
         response = stream.session.next()
         if response is not None:
-            before = stream.status.get(response.type_url, TypeStatus())
+            before = stream.status_of(response.type_url)
             stream.status[response.type_url] = replace(
                 before,
                 sent_nonce=response.nonce,
@@ -187,6 +196,7 @@ class Hub:
         """Forget an idle scope's snapshot."""
         if scope not in self._streams:
             self._snapshots.pop(scope, None)
+            self._swap(scope)
 
     def _swap(self, scope: Scope) -> None:
         for scopes, view in self._views.items():
@@ -208,7 +218,7 @@ class Hub:
         return concerned
 
     def _note(self, stream: Stream, event: Event) -> None:
-        status = stream.status.get(event.type_url, TypeStatus())
+        status = stream.status_of(event.type_url)
         match event:
             case Subscribed():
                 self._watch(stream, event)

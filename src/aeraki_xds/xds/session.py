@@ -83,7 +83,8 @@ class Session:
         if not self._view.ready:
             return None
         for watch in self._order:
-            held = watch.sent if watch.type_url == CLUSTER else {}
+            # Of a delta response everything is new, changed or asked for again.
+            held = watch.sent if isinstance(watch, SotwWatch) else {}
             content = watch.updates()
             if content is not None:
                 if watch.type_url == CLUSTER:
@@ -108,7 +109,7 @@ class Session:
     def _send_endpoints_unasked(
         self,
         clusters: SotwWatch | DeltaWatch,
-        held: Mapping[Name, Resource] | Mapping[Name, str],
+        held: Mapping[Name, Resource],
         content: Content,
     ) -> None:
         """Step 2. A client that names its clusters (gRPC) subscribes before it accepts endpoints:
@@ -117,7 +118,7 @@ class Session:
         wanted = {
             need.name
             for cluster in content[0]
-            if _version(held.get(cluster.name)) != cluster.version
+            if (before := held.get(cluster.name)) is None or before.digest != cluster.digest
             for need in cluster.needs
             if need.type_url == ENDPOINTS
         }
@@ -138,7 +139,3 @@ class Session:
             resources=resources,
             removed=removed,
         )
-
-
-def _version(held: Resource | str | None) -> str | None:
-    return held.version if isinstance(held, Resource) else held

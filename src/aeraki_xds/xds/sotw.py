@@ -20,22 +20,29 @@ Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
 
 
 class SotwWatch:
-    """A type's state. `sent` is replaced, never changed, where it is the snapshot's own mapping."""
+    """A type's state.
+
+    Where a response is full state, `sent` and `acked` are replaced as a whole, never changed: they
+    may be the snapshot's own mapping. Elsewhere they stay the same two dicts, changed in place.
+    """
 
     def __init__(self, *, type_url: TypeUrl, view: View) -> None:
         self.type_url: Final = type_url
         self.subscription: Final = Subscription(type_url)
         self.nonce = ""
-        self.sent: Mapping[Name, Resource] = {}
-        self.acked: Mapping[Name, Resource] = {}
+        self._held: Final[dict[Name, Resource]] = {}
+        self._accepted: Final[dict[Name, Resource]] = {}
+        self.sent: Mapping[Name, Resource] = self._held
+        self.acked: Mapping[Name, Resource] = self._accepted
         self.parked: dict[Name, int] = {}
         self._view = view
         self._full_state = type_url in FULL_STATE
         self._started = False
+        self._listed: tuple[Name, ...] | None = None
         self._dirty: set[Name] = set()
         self._forced: set[Name] = set()
         self._unasked: set[Name] = set()
-        self._in_flight: Mapping[Name, Resource] = {}
+        self._in_flight: Mapping[Name, Resource] | None = None
 
     def receive(self, request: SotwRequest) -> tuple[Event, ...]:
         """Take a request. Rules in the order in which they apply:
@@ -51,7 +58,10 @@ class SotwWatch:
             if request.nonce != self.nonce:
                 return (self._stale(request),)
             verdict = self._verdict(request)
-        return tuple(event for event in (verdict, self._subscribe(request.names)) if event)
+            if request.names == self._listed and not self._unasked:
+                return (verdict,) if verdict else ()
+        subscribed = self._subscribe(request.names)
+        return tuple(event for event in (verdict, subscribed) if event)
 
     def _stale(self, request: SotwRequest) -> Event:
         if request.error is None:
@@ -61,16 +71,21 @@ class SotwWatch:
         )
 
     def _verdict(self, request: SotwRequest) -> Event | None:
-        if not self.nonce:
-            return None
-        in_flight, self._in_flight = self._in_flight, {}
+        """Only the first request with a nonce accepts; a later one, with the error of a NACK taken
+        off, is a new subscription.
+        """
+        in_flight, self._in_flight = self._in_flight, None
         if request.error is None:
-            if in_flight:
-                self.acked = in_flight if self._full_state else {**self.acked, **in_flight}
+            if in_flight is None:
+                return None
+            if self._full_state:
+                self.acked = in_flight
+            else:
+                self._accepted.update(in_flight)
             return Acked(type_url=self.type_url, nonce=request.nonce)
         refused = {
             name: resource.digest
-            for name, resource in in_flight.items()
+            for name, resource in (in_flight or {}).items()
             if name not in self.acked or self.acked[name].digest != resource.digest
         }
         self.parked.update(refused)
@@ -82,7 +97,8 @@ class SotwWatch:
             stale=False,
         )
 
-    def _subscribe(self, names: Iterable[Name]) -> Event | None:
+    def _subscribe(self, names: tuple[Name, ...]) -> Event | None:
+        self._listed = names
         had_wildcard = self.subscription.wildcard
         added, removed = self.subscription.replace(names)
         wildcard = self.subscription.wildcard
@@ -90,18 +106,27 @@ class SotwWatch:
         self._dirty |= added
         if wildcard and not had_wildcard:
             self._dirty.update(self._view.all(self.type_url))
-        if removed or self._unasked or (had_wildcard and not wildcard):
-            self._forget_unwanted()
+        if had_wildcard and not wildcard:
+            self._forget_unwanted({*self.sent, *self.acked, *self.parked})
+        elif removed or self._unasked:
+            self._forget_unwanted(removed | self._unasked)
         if not (first or added or removed or wildcard != had_wildcard):
             return None
         return Subscribed(type_url=self.type_url, added=added, removed=removed, wildcard=wildcard)
 
-    def _forget_unwanted(self) -> None:
-        wants = self.subscription.wants
-        self.sent = {name: resource for name, resource in self.sent.items() if wants(name)}
-        self.acked = {name: resource for name, resource in self.acked.items() if wants(name)}
-        self.parked = {name: digest for name, digest in self.parked.items() if wants(name)}
+    def _forget_unwanted(self, names: Iterable[Name]) -> None:
+        """Forget those of `names` that the client no longer asks for."""
+        lost = {name for name in names if not self.subscription.wants(name)}
         self._unasked.clear()
+        for name in lost:
+            self.parked.pop(name, None)
+        if self._full_state:
+            self.sent = {n: resource for n, resource in self.sent.items() if n not in lost}
+            self.acked = {n: resource for n, resource in self.acked.items() if n not in lost}
+            return
+        for name in lost:
+            self._held.pop(name, None)
+            self._accepted.pop(name, None)
 
     def mark(self, names: Iterable[Name]) -> None:
         """These names changed in the snapshot; the answer is judged when it is written."""
@@ -120,13 +145,15 @@ class SotwWatch:
 
     def updates(self) -> Content | None:
         """What is new or changed. Where a response is full state, it still holds what is gone."""
+        if not self._dirty:
+            return None
         due, gone = self._judge()
         self._dirty = gone
         if not due:
             return None
         if not self._full_state:
             self._unasked.update(n for n in due if not self.subscription.wants(n))
-            self.sent = {**self.sent, **due}
+            self._held.update(due)
             self._in_flight = due
             return tuple(due[name] for name in sorted(due)), ()
         wanted = self._wanted()
@@ -135,10 +162,14 @@ class SotwWatch:
         return self._full(wanted)
 
     def removals(self) -> Content | None:
-        """Full state without what is gone; other types cannot say it (statement 27)."""
-        due, gone = self._judge()
-        if due or not gone:
+        """Full state without what is gone; other types cannot say it (statement 27).
+
+        To be called when `updates` has nothing more: then nothing but what is gone is dirty.
+        """
+        if not self._dirty:
             return None
+        for name in self._dirty:
+            self.parked.pop(name, None)
         self._dirty = set()
         return self._full(self._wanted())
 

@@ -1,16 +1,30 @@
 """The node of a stream's first request: who is asking.
 
 Only what decides something is decoded: id 1, cluster 2, metadata 3, user agent 6. The extension
-list (9) is kept raw with its digest, for a fleet runs few builds.
+list (9) is kept raw with its digest, for a fleet runs few builds. The metadata is decoded by hand,
+too: it comes from anyone, and every way in which it can be wrong must end as a MalformedError.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
+from struct import unpack
+from typing import Final
 
-from aeraki_xds._proto.google.protobuf import Struct
 from aeraki_xds.xds.admission import Node
-from aeraki_xds.xds.field import LENGTH, MalformedError, length_delimited, scan, to_text
+from aeraki_xds.xds.field import (
+    FIXED64,
+    LENGTH,
+    VARINT,
+    MalformedError,
+    length_delimited,
+    read_varint,
+    scan,
+    to_text,
+)
+
+_DEPTH: Final = 100
+"""How deeply metadata may nest: protobuf's own limit."""
 
 
 def read_node(data: memoryview) -> Node:
@@ -24,7 +38,7 @@ def read_node(data: memoryview) -> Node:
         if number in strings:
             strings[number] = to_text(value)
         elif number == 3:
-            metadata = _struct(value)
+            metadata = _struct(value, _DEPTH)
         elif number == 9:
             extensions.append(length_delimited(9, bytes(value)))
     raw = b"".join(extensions)
@@ -38,11 +52,49 @@ def read_node(data: memoryview) -> Node:
     )
 
 
-def _struct(value: memoryview) -> dict[str, object]:
-    """Plain JSON of a google.protobuf.Struct. A hostile one must not reach past this stream."""
-    try:
-        decoded: dict[str, object] = Struct().parse(bytes(value)).to_dict()
-    except (ValueError, TypeError, KeyError, IndexError, EOFError, RecursionError) as failure:
-        message = f"node.metadata is not a google.protobuf.Struct: {failure}"
-        raise MalformedError(message) from failure
-    return decoded
+def _struct(data: memoryview, depth: int) -> dict[str, object]:
+    """google.protobuf.Struct: fields 1 = map entries of key 1 and value 2."""
+    found: dict[str, object] = {}
+    for number, wire_type, entry in scan(data):
+        if number != 1 or wire_type != LENGTH:
+            continue
+        key = ""
+        value: object = None
+        for part, part_type, inner in scan(entry):
+            if part_type == LENGTH and part == 1:
+                key = to_text(inner)
+            elif part_type == LENGTH and part == 2:
+                value = _value(inner, depth - 1)
+        found[key] = value
+    return found
+
+
+def _list(data: memoryview, depth: int) -> list[object]:
+    """google.protobuf.ListValue: values 1."""
+    return [
+        _value(value, depth - 1)
+        for number, wire_type, value in scan(data)
+        if number == 1 and wire_type == LENGTH
+    ]
+
+
+def _value(data: memoryview, depth: int) -> object:
+    """google.protobuf.Value: null 1, number 2, string 3, bool 4, struct 5, list 6. Last wins."""
+    if depth <= 0:
+        message = f"metadata nests deeper than {_DEPTH} levels"
+        raise MalformedError(message)
+    found: object = None
+    for number, wire_type, value in scan(data):
+        if (number, wire_type) == (1, VARINT):
+            found = None
+        elif (number, wire_type) == (2, FIXED64):
+            (found,) = unpack("<d", value)
+        elif (number, wire_type) == (3, LENGTH):
+            found = to_text(value)
+        elif (number, wire_type) == (4, VARINT):
+            found = read_varint(value, 0)[0] != 0
+        elif (number, wire_type) == (5, LENGTH):
+            found = _struct(value, depth)
+        elif (number, wire_type) == (6, LENGTH):
+            found = _list(value, depth)
+    return found

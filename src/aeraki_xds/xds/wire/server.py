@@ -111,10 +111,12 @@ class XdsServer:
             return
         request, node = self._first(data, dialect, implied)
         peer = Peer(address=_address(grpc))
-        scopes = self._admit(node, peer)
+        scopes = self._admit(node, peer, aggregated=implied is None)
         if isinstance(scopes, Refusal):
             raise GRPCError(_STATUS[scopes.reason], scopes.message)
         awake = asyncio.Event()
+        # What the extensions decide is decided; 61 KB a stream would be most of its memory.
+        node = replace(node, extensions=b"")
         stream = self._hub.open(
             node=node, peer=peer, scopes=scopes, dialect=dialect, wake=awake.set
         )

@@ -1,0 +1,47 @@
+"""What happened to an object: the vocabulary between `ingest`, which makes these, and the store.
+
+A source says for each key what it now holds. The last word per key wins; nothing here depends on
+order between keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aeraki_xds.mesh.names import Host, Key
+from aeraki_xds.mesh.objects import MeshObject
+from aeraki_xds.mesh.problems import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upsert:
+    """The object is there and valid; `problems` holds warnings only. `origin` is a file or URL."""
+
+    key: Key
+    item: MeshObject
+    origin: str
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """The object is gone."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """The object is there and cannot be used: its last good version stays in force.
+
+    `hosts` are those that it names as far as could be read: without a last good version nothing
+    is decided about them (they are held), least of all a default route.
+    """
+
+    key: Key
+    origin: str
+    problems: tuple[Problem, ...]
+    hosts: frozenset[Host] = field(default_factory=frozenset)
+
+
+ObjectEvent = Upsert | Delete | Rejected

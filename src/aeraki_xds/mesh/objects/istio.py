@@ -1,0 +1,196 @@
+"""The Istio kinds that we read: ServiceEntry, VirtualService, DestinationRule.
+
+Only what some translation uses is modelled; everything else in these objects is Istio's business
+and is skipped. Versions v1, v1beta1 and v1alpha3 have the same fields.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from aeraki_xds.mesh.objects.base import Duration, Metadata
+
+
+class _Istio(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of Istio's types: further fields are skipped."""
+
+
+class ServicePort(_Istio, frozen=True):
+    """A port of a service; its name says the protocol (`mesh.ports`)."""
+
+    number: int
+    name: str = ""
+    protocol: str = ""
+    target_port: int = 0
+
+
+class WorkloadEndpoint(_Istio, frozen=True):
+    """One address that serves; `ports` overrides the port number by port name."""
+
+    address: str = ""
+    ports: dict[str, int] = {}
+    labels: dict[str, str] = {}
+    weight: int = 0
+    locality: str = ""
+
+
+class WorkloadSelector(_Istio, frozen=True):
+    """Labels of the pods or WorkloadEntries that serve."""
+
+    labels: dict[str, str] = {}
+
+
+class ServiceEntrySpec(_Istio, frozen=True):
+    """A service of the mesh."""
+
+    hosts: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    ports: tuple[ServicePort, ...] = ()
+    resolution: Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"] = "NONE"
+    endpoints: tuple[WorkloadEndpoint, ...] = ()
+    workload_selector: WorkloadSelector | None = None
+    export_to: tuple[str, ...] = ()
+
+
+class ServiceEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """networking.istio.io ServiceEntry."""
+
+    metadata: Metadata
+    spec: ServiceEntrySpec = ServiceEntrySpec()
+
+
+class IstioPortSelector(_Istio, frozen=True):
+    """A port by number."""
+
+    number: int = 0
+
+
+class IstioDestination(_Istio, frozen=True):
+    """Where calls go."""
+
+    host: str = ""
+    subset: str = ""
+    port: IstioPortSelector | None = None
+
+
+class HttpRouteDestination(_Istio, frozen=True):
+    """A destination and its share in per cent."""
+
+    destination: IstioDestination | None = None
+    weight: int = 0
+
+
+class IstioStringMatch(_Istio, frozen=True):
+    """Istio's oneof of exact, prefix and regex."""
+
+    exact: str | None = None
+    prefix: str | None = None
+    regex: str | None = None
+
+
+class HttpMatch(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
+):
+    """The part of an HTTP match that a native protocol can mean.
+
+    Unknown fields are refused here, unlike elsewhere in Istio's kinds: skipping a condition would
+    widen the match.
+    """
+
+    name: str = ""
+    method: IstioStringMatch | None = None
+    headers: dict[str, IstioStringMatch] = {}
+
+
+class IstioPercent(_Istio, frozen=True):
+    """A share in per cent."""
+
+    value: float = 0.0
+
+
+class HttpRoute(_Istio, frozen=True):
+    """One ordered rule; every match of the list is an alternative.
+
+    The match is kept as plain JSON: a VirtualService is mostly about HTTP, which is not ours, and
+    must stay readable when it uses conditions that only HTTP has (`mesh.rules` decodes it).
+    """
+
+    name: str = ""
+    match: tuple[dict[str, object], ...] = ()
+    route: tuple[HttpRouteDestination, ...] = ()
+    mirror: IstioDestination | None = None
+    mirror_percentage: IstioPercent | None = None
+
+
+class VirtualServiceSpec(_Istio, frozen=True):
+    """How calls to hosts are routed."""
+
+    hosts: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    http: tuple[HttpRoute, ...] = ()
+    export_to: tuple[str, ...] = ()
+
+
+class VirtualService(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """networking.istio.io VirtualService."""
+
+    metadata: Metadata
+    spec: VirtualServiceSpec = VirtualServiceSpec()
+
+
+class ConsistentHash(_Istio, frozen=True):
+    """Only the header form can mean an attribute of a call."""
+
+    http_header_name: str = ""
+
+
+class LoadBalancer(_Istio, frozen=True):
+    """How a cluster chooses among its endpoints."""
+
+    simple: str = ""
+    consistent_hash: ConsistentHash | None = None
+
+
+class TcpSettings(_Istio, frozen=True):
+    """Connection settings of a cluster."""
+
+    connect_timeout: Duration | None = None
+
+
+class ConnectionPool(_Istio, frozen=True):
+    """Connection settings of a cluster, by layer."""
+
+    tcp: TcpSettings | None = None
+
+
+class TrafficPolicy(_Istio, frozen=True):
+    """How a cluster behaves; a subset's own policy comes before its service's."""
+
+    load_balancer: LoadBalancer | None = None
+    connection_pool: ConnectionPool | None = None
+
+
+class RuleSubset(_Istio, frozen=True):
+    """A named part of a service: the endpoints that carry all these labels."""
+
+    name: str = ""
+    labels: dict[str, str] = {}
+    traffic_policy: TrafficPolicy | None = None
+
+
+class DestinationRuleSpec(_Istio, frozen=True):
+    """The subsets of a host and the policies of its clusters."""
+
+    host: str = ""
+    traffic_policy: TrafficPolicy | None = None
+    subsets: tuple[RuleSubset, ...] = ()
+    export_to: tuple[str, ...] = ()
+
+
+class DestinationRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """networking.istio.io DestinationRule."""
+
+    metadata: Metadata
+    spec: DestinationRuleSpec = DestinationRuleSpec()

@@ -1,0 +1,68 @@
+"""Every object that is in force, by key: the single writer of what the mesh is.
+
+In: object events, last word per key. Out: what really changed. An update that leaves a Struct
+equal (resourceVersion, managedFields) ends here. A rejected object leaves its last good version
+in force; one without a last good version is held, and so are the hosts that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
+from aeraki_xds.mesh.names import Host, Key
+from aeraki_xds.mesh.objects import MeshObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One key before and after; `held` are the hosts that a rejection without past holds."""
+
+    key: Key
+    before: MeshObject | None = None
+    after: MeshObject | None = None
+    held_before: frozenset[Host] = frozenset()
+    held: frozenset[Host] = frozenset()
+
+
+class Store:
+    """Objects in force and the rejections that stand beside them."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Key, MeshObject] = {}
+        self.rejected: dict[Key, Rejected] = {}
+        self.accepted: dict[Key, Upsert] = {}
+
+    def apply(self, events: Iterable[ObjectEvent]) -> tuple[Change, ...]:
+        """Take events in order and say what changed, each key once."""
+        before: dict[Key, tuple[MeshObject | None, frozenset[Host]]] = {}
+        for event in events:
+            key = event.key
+            before.setdefault(key, (self.objects.get(key), self._held(key)))
+            match event:
+                case Upsert():
+                    self.objects[key] = event.item
+                    self.accepted[key] = event
+                    self.rejected.pop(key, None)
+                case Delete():
+                    self.objects.pop(key, None)
+                    self.accepted.pop(key, None)
+                    self.rejected.pop(key, None)
+                case Rejected():
+                    self.rejected[key] = event
+        changes = (
+            Change(
+                key=key,
+                before=item,
+                after=self.objects.get(key),
+                held_before=held,
+                held=self._held(key),
+            )
+            for key, (item, held) in before.items()
+        )
+        return tuple(c for c in changes if c.before != c.after or c.held_before != c.held)
+
+    def _held(self, key: Key) -> frozenset[Host]:
+        rejected = self.rejected.get(key)
+        return rejected.hosts if rejected is not None and key not in self.objects else frozenset()

@@ -1,0 +1,101 @@
+"""ServiceEntry: enough of Istio's own rules that clusters and endpoints can be made of it.
+
+Laxer than Istio's webhook on purpose: a service that Istio delivers must not vanish over a
+blemish such as two ports of one number (issues #91, #279), so what can be lived with is a warning.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from aeraki_xds.mesh.problems import Problem, error, warning
+from aeraki_xds.mesh.validation import names
+from aeraki_xds.mesh.validation.names import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aeraki_xds.mesh.objects import ServiceEntrySpec, ServicePort, WorkloadEndpoint
+
+
+def check(spec: ServiceEntrySpec) -> Iterator[Problem]:
+    """Everything wrong with a ServiceEntry."""
+    yield from _hosts(spec.hosts)
+    for i, address in enumerate(spec.addresses):
+        if not _is_network(address):
+            message = f"{quoted(address)} is neither an IP address nor a CIDR"
+            yield error(f"spec.addresses[{i}]", message)
+    yield from _ports(spec.ports)
+    declared = {port.name for port in spec.ports}
+    for i, endpoint in enumerate(spec.endpoints):
+        yield from _endpoint(endpoint, f"spec.endpoints[{i}]", spec.resolution, declared)
+
+
+def _hosts(hosts: tuple[str, ...]) -> Iterator[Problem]:
+    if not hosts:
+        yield error("spec.hosts", "is empty: name the host of the service")
+    for i, host in enumerate(hosts):
+        where = f"spec.hosts[{i}]"
+        if host.startswith("*."):
+            yield warning(where, f"{quoted(host)} is a wildcard: it is not translated")
+            yield from names.host(host.removeprefix("*."), where)
+        else:
+            yield from names.host(host, where)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _ports(ports: tuple[ServicePort, ...]) -> Iterator[Problem]:
+    numbers: dict[int, int] = {}
+    by_name: dict[str, int] = {}
+    for i, port in enumerate(ports):
+        where = f"spec.ports[{i}]"
+        yield from names.port(port.number, f"{where}.number")
+        if numbers.setdefault(port.number, i) != i:
+            first = f"spec.ports[{numbers[port.number]}]"
+            message = f"{port.number} is the number of {first} too: the first one is used"
+            yield warning(f"{where}.number", message)
+        if not port.name:
+            message = "is empty: its protocol is told from its name, such as tcp-thrift"
+            yield warning(f"{where}.name", message)
+        elif by_name.setdefault(port.name, i) != i:
+            first = f"spec.ports[{by_name[port.name]}]"
+            message = f"{quoted(port.name)} is the name of {first} too: endpoints need it unique"
+            yield error(f"{where}.name", message)
+        if port.target_port:
+            yield from names.port(port.target_port, f"{where}.targetPort")
+
+
+def _endpoint(
+    endpoint: WorkloadEndpoint, field: str, resolution: str, declared: set[str]
+) -> Iterator[Problem]:
+    address = endpoint.address
+    if resolution == "STATIC" and not _is_address(address):
+        message = f"must be an IP address as the resolution is STATIC, is {quoted(address)}"
+        yield error(f"{field}.address", message)
+    elif not _is_address(address):
+        yield from names.host(address, f"{field}.address")
+    for name, number in endpoint.ports.items():
+        where = f"{field}.ports[{name}]"
+        if name not in declared:
+            known = ", ".join(sorted(declared)) or "none"
+            yield error(where, f"no port of the service is named {quoted(name)} (known: {known})")
+        yield from names.port(number, where)
+    if not 0 <= endpoint.weight <= names.MAX_UINT32:
+        message = f"must be from 0 to {names.MAX_UINT32}, is {endpoint.weight}"
+        yield error(f"{field}.weight", message)

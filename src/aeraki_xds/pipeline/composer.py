@@ -1,0 +1,110 @@
+"""Hosts composed and encoded, each once per recipe whatever the number of scopes.
+
+In: the graph and a host that may have changed. Out: its `Composed` claims and its findings, kept
+until the host is composed again. A host that cannot be composed keeps its last good output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+import structlog
+
+from aeraki_xds.encode import encode
+from aeraki_xds.mesh.graph import Graph
+from aeraki_xds.mesh.names import Host
+from aeraki_xds.mesh.objects import key_of
+from aeraki_xds.mesh.problems import Finding, error
+from aeraki_xds.pipeline.ledger import NOTHING, Collision, Composed, Ledger
+from aeraki_xds.pipeline.scopes import ScopeSpec
+from aeraki_xds.translate.compose import Recipe, compose
+from aeraki_xds.translate.output import DraftId, Output
+from aeraki_xds.xds.resource import LISTENER, Name, Resource, ResourceId, TypeUrl
+
+V = TypeVar("V")
+
+
+class Composer:
+    """The composed hosts of one recipe."""
+
+    def __init__(self, *, graph: Graph, recipe: Recipe) -> None:
+        self._graph: Final = graph
+        self._recipe: Final = recipe
+        self._composed: dict[Host, Composed] = {}
+        self._findings: dict[Host, tuple[Finding, ...]] = {}
+        self._log = structlog.get_logger("aeraki_xds.compose")
+
+    @property
+    def findings(self) -> Iterable[Finding]:
+        """What is wrong with the hosts as they were last composed."""
+        return (finding for found in self._findings.values() for finding in found)
+
+    def compose(self, host: Host) -> None:
+        """Compose a host anew."""
+        try:
+            output = compose(self._graph, host, self._recipe)
+        except Exception:  # noqa: BLE001
+            # The border of one object: its failure must not cost another host its routes.
+            self._log.exception("composing failed, the last good output stays", host=host)
+            return
+        for finding in output.findings:
+            if finding not in self._findings.get(host, ()):
+                self._log.warning("found", object=str(finding.key), problem=str(finding.problem))
+        _set_or_drop(self._findings, host, output.findings)
+        composed = _encoded(output, self._composed.get(host, NOTHING))
+        _set_or_drop(self._composed, host, composed if composed != NOTHING else None)
+
+    def hand_over(self, host: Host, spec: ScopeSpec, ledger: Ledger) -> None:
+        """Put a host's claims into a scope's ledger, or none where the scope may not see it."""
+        declared = self._graph.service(host)
+        visible = declared is not None and declared[0].visible_in(spec.namespace)
+        ledger.replace(host, self._composed.get(host, NOTHING) if visible else NOTHING)
+
+
+def conflicts(graph: Graph, ledger: Ledger) -> Iterable[Finding]:
+    """The claims that a ledger turned down, as findings about the younger service."""
+    for collision in ledger.collisions():
+        declared = graph.service(collision.loser)
+        if declared is not None:
+            message = _collision_message(collision)
+            key = key_of(declared[0].ports[0].entry)
+            yield Finding(key=key, problem=error("spec.addresses", message))
+
+
+def _collision_message(collision: Collision) -> str:
+    what = "socket" if collision.id.type_url == LISTENER else "name"
+    return (
+        f"conflict: the {what} {collision.id.name} of {collision.loser} belongs to the older "
+        f"{collision.owner}; give the service an address of its own"
+    )
+
+
+def _encoded(output: Output, before: Composed) -> Composed:
+    """Encode the drafts; a resource with the same bytes stays the same object."""
+    known = {resource.id: resource for resource in before.resources}
+    resources: list[Resource] = []
+    for draft in output.drafts:
+        identity = _resource_id(draft.id)
+        needs = tuple(_resource_id(need) for need in draft.needs)
+        body = encode(draft.message)
+        made = Resource.of(identity.type_url, identity.name, body, needs)
+        old = known.get(identity)
+        same = old is not None and old.digest == made.digest and old.needs == made.needs
+        resources.append(old if same and old is not None else made)
+    return Composed(
+        age=output.age,
+        resources=tuple(resources),
+        withheld=frozenset(_resource_id(identity) for identity in output.withheld),
+    )
+
+
+def _resource_id(identity: DraftId) -> ResourceId:
+    return ResourceId(TypeUrl(identity.type_url), Name(identity.name))
+
+
+def _set_or_drop(index: dict[Host, V], host: Host, value: V | None) -> None:
+    if value:
+        index[host] = value
+    else:
+        index.pop(host, None)

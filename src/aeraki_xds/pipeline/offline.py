@@ -1,0 +1,73 @@
+"""Translation without a server: what `validate` and `translate` do with files.
+
+In: the events of one read. Out: what would be in force, and everything that is wrong. It runs the
+very stages that `serve` runs, so the two never disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aeraki_xds.encode import packed_to_json
+from aeraki_xds.ingest.event import Event, Unreadable
+from aeraki_xds.mesh.change import Delete, Rejected, Upsert
+from aeraki_xds.mesh.graph import Graph
+from aeraki_xds.mesh.problems import Finding
+from aeraki_xds.mesh.store import Store
+from aeraki_xds.pipeline.composer import Composer, conflicts
+from aeraki_xds.pipeline.ledger import Ledger
+from aeraki_xds.pipeline.report import Entry, entries
+from aeraki_xds.pipeline.scopes import ScopeSpec
+
+Plain = dict[str, dict[str, dict[str, object]]]
+"""Type URL → name → resource in proto3 JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """What the files mean for each of the scopes asked for, and what is wrong with them."""
+
+    scopes: tuple[Plain, ...]
+    entries: tuple[Entry, ...]
+    objects: int
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether there is no error; warnings are allowed."""
+        return not any(entry.is_error for entry in self.entries)
+
+
+def translate(events: Iterable[Event], specs: Iterable[ScopeSpec], *, domain: str) -> Offline:
+    """Compose every host for every spec."""
+    store, graph = Store(), Graph(domain=domain)
+    said = list(events)
+    about_objects = [e for e in said if isinstance(e, Upsert | Delete | Rejected)]
+    graph.update(store.apply(about_objects))
+    scopes: list[Plain] = []
+    findings: list[Finding] = []
+    for spec in specs:
+        plain, found = _compose(graph, spec)
+        scopes.append(plain)
+        findings += found
+    unreadable = [event for event in said if isinstance(event, Unreadable)]
+    return Offline(
+        scopes=tuple(scopes),
+        entries=tuple(entries(store, unreadable, findings)),
+        objects=len(store.objects.keys() | store.rejected.keys()),
+    )
+
+
+def _compose(graph: Graph, spec: ScopeSpec) -> tuple[Plain, list[Finding]]:
+    composer = Composer(graph=graph, recipe=spec.recipe)
+    ledger = Ledger()
+    for host in sorted(graph.hosts):
+        composer.compose(host)
+        composer.hand_over(host, spec, ledger)
+    ledger.settle()
+    plain: Plain = {}
+    for identity, resource in sorted(ledger.in_force.items()):
+        body = packed_to_json(resource.packed)
+        del body["@type"]
+        plain.setdefault(identity.type_url, {})[identity.name] = body
+    return plain, [*composer.findings, *conflicts(graph, ledger)]

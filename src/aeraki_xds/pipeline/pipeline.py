@@ -1,0 +1,219 @@
+"""From a batch of events to publications: store, graph, compose, ledger, hub, in that order.
+
+In: batches of the inbox; scopes that streams want. Out: `hub.publish`, and the state that the
+admin pages show. Guaranteed: nothing is published before every source is synced; a host that
+cannot be composed keeps its last good output; only affected hosts are composed, each once per
+recipe whatever the number of scopes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from aeraki_xds.ingest.event import Event, SourceLost, Synced, Unreadable
+from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
+from aeraki_xds.mesh.graph import Graph
+from aeraki_xds.mesh.names import Host
+from aeraki_xds.mesh.store import Store
+from aeraki_xds.pipeline.coalesce import Inbox
+from aeraki_xds.pipeline.composer import Composer, conflicts
+from aeraki_xds.pipeline.ledger import Ledger
+from aeraki_xds.pipeline.report import Entry, entries
+from aeraki_xds.pipeline.scopes import GLOBAL, Scopes
+from aeraki_xds.translate.compose import Recipe
+from aeraki_xds.xds.hub import Hub
+from aeraki_xds.xds.resource import Scope
+
+_SLICE: Final = 0.005
+"""Seconds of composing after which the loop gets its turn."""
+
+_IDLE: Final = 60.0
+"""Seconds for which a scope outlives its last stream: a restarting proxy finds it composed."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SourceState:
+    """What is known of a source; `stale` says why it is lost, empty while it is not."""
+
+    synced: bool = False
+    stale: str = ""
+
+
+class Pipeline:
+    """The one writer of store, graph and hub. `sources` are the names that must say `Synced`."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        scopes: Scopes,
+        sources: Iterable[str],
+        clock: Callable[[], float],
+        domain: str,
+    ) -> None:
+        self.store: Final = Store()
+        self.graph: Final = Graph(domain=domain)
+        self.inbox: Final = Inbox(clock=clock)
+        self.sources: Final = {name: SourceState() for name in sources}
+        self.unreadable: dict[str, Unreadable] = {}
+        self._hub = hub
+        self._scopes = scopes
+        self._clock = clock
+        self._composers: dict[Recipe, Composer] = {}
+        self._ledgers: dict[Scope, Ledger] = {}
+        self._wanted: set[Scope] = {GLOBAL}
+        self._expired: set[Scope] = set()
+        self._work = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._log = structlog.get_logger("aeraki_xds.pipeline")
+        hub.on_wanted = self._want
+        hub.on_idle = self._expire_later
+
+    @property
+    def synced(self) -> bool:
+        """Whether every source has said all that it had at start."""
+        return all(source.synced for source in self.sources.values())
+
+    @property
+    def report(self) -> list[Entry]:
+        """Everything that is wrong with the configuration now."""
+        findings = [f for composer in self._composers.values() for f in composer.findings]
+        for ledger in self._ledgers.values():
+            findings += conflicts(self.graph, ledger)
+        return entries(self.store, self.unreadable.values(), findings)
+
+    async def run(self) -> None:
+        """Apply batches and open scopes until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._apply_batches())
+            tasks.create_task(self._tend_scopes())
+
+    async def apply(self, events: Iterable[Event]) -> None:
+        """Take one batch to its publications."""
+        async with self._turn:
+            started = self._clock()
+            changes = self.store.apply(self._note(events))
+            affected = self.graph.update(changes)
+            if not self.synced:
+                return
+            woken = await self._recompose(affected)
+            await self._open_wanted()
+            self._log.info(
+                "configuration applied",
+                objects=len(changes),
+                hosts=len(affected),
+                streams_woken=woken,
+                milliseconds=round((self._clock() - started) * 1000, 1),
+            )
+
+    async def _apply_batches(self) -> None:
+        while True:
+            await self.apply(await self.inbox.take())
+
+    async def _tend_scopes(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            async with self._turn:
+                self._close_expired()
+                if self.synced:
+                    await self._open_wanted()
+
+    def _note(self, events: Iterable[Event]) -> list[ObjectEvent]:
+        """Keep what is said of files and sources, and pass on what is said of objects."""
+        about_objects: list[ObjectEvent] = []
+        for event in events:
+            match event:
+                case Synced():
+                    self.sources[event.source] = SourceState(synced=True)
+                    self._log.info("source synced", source=event.source)
+                case SourceLost():
+                    self.sources[event.source].stale = event.reason
+                    self._log.error("source lost", source=event.source, reason=event.reason)
+                case Unreadable():
+                    self.unreadable[event.origin] = event
+                    if not event.problems:
+                        del self.unreadable[event.origin]
+                    for problem in event.problems:
+                        self._log.warning("unreadable", file=event.origin, problem=str(problem))
+                case Rejected():
+                    kept = event.key in self.store.objects
+                    for problem in event.problems:
+                        self._log.warning(
+                            "rejected",
+                            file=event.origin,
+                            object=str(event.key),
+                            problem=str(problem),
+                            last_good_kept=kept,
+                        )
+                    about_objects.append(event)
+                case Upsert() | Delete():
+                    about_objects.append(event)
+        return about_objects
+
+    async def _recompose(self, hosts: frozenset[Host]) -> int:
+        """Compose the hosts for every recipe in use and publish; returns the streams woken."""
+        for composer in self._composers.values():
+            await self._compose(composer, hosts)
+        woken = 0
+        for scope, ledger in self._ledgers.items():
+            woken += self._publish(scope, ledger, hosts)
+        return woken
+
+    async def _compose(self, composer: Composer, hosts: Iterable[Host]) -> None:
+        """Compose hosts one by one, giving the loop its turn between them."""
+        since = self._clock()
+        for host in sorted(hosts):
+            composer.compose(host)
+            if self._clock() - since > _SLICE:
+                await asyncio.sleep(0)
+                since = self._clock()
+
+    def _publish(self, scope: Scope, ledger: Ledger, hosts: Iterable[Host]) -> int:
+        spec = self._scopes.specs[scope]
+        composer = self._composers[spec.recipe]
+        for host in hosts:
+            composer.hand_over(host, spec, ledger)
+        return self._hub.publish(scope, ledger.settle()).woken
+
+    def _want(self, scope: Scope) -> None:
+        self._wanted.add(scope)
+        self._work.set()
+
+    async def _open_wanted(self) -> None:
+        """Compose scopes that a stream waits for; until then its sessions are silent."""
+        while self._wanted:
+            scope = self._wanted.pop()
+            if scope in self._ledgers:
+                continue
+            recipe = self._scopes.specs[scope].recipe
+            hosts = self.graph.hosts
+            if recipe not in self._composers:
+                composer = Composer(graph=self.graph, recipe=recipe)
+                await self._compose(composer, hosts)
+                self._composers[recipe] = composer
+            ledger = self._ledgers[scope] = Ledger()
+            self._publish(scope, ledger, hosts)
+            self._log.info("scope composed", scope=scope, resources=len(ledger.in_force))
+
+    def _expire_later(self, scope: Scope) -> None:
+        if scope != GLOBAL:
+            asyncio.get_running_loop().call_later(_IDLE, self._expire, scope)
+
+    def _expire(self, scope: Scope) -> None:
+        self._expired.add(scope)
+        self._work.set()
+
+    def _close_expired(self) -> None:
+        for scope in self._expired.difference(self._hub.scopes):
+            self._ledgers.pop(scope, None)
+            self._hub.drop(scope)
+        self._expired.clear()
+        used = {self._scopes.specs[scope].recipe for scope in self._ledgers}
+        for recipe in self._composers.keys() - used:
+            del self._composers[recipe]

@@ -1,0 +1,130 @@
+"""What a proxy sees: from its node to scopes, and from a scope to what must be composed.
+
+In: nodes. Out: scope keys, opaque to the server, each with a recipe and a namespace. Proxies of
+one namespace, one set of filters and one bind address share a scope, so a fleet has few.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from aeraki_xds._proto.envoy.config.core.v3 import Node as NodeMessage
+from aeraki_xds.errors import ConfigurationError
+from aeraki_xds.mesh.names import Namespace
+from aeraki_xds.translate import thrift
+from aeraki_xds.translate.compose import Ads, MetaRds, Recipe
+from aeraki_xds.translate.listeners import BIND_VIP, Variant
+from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
+from aeraki_xds.xds.resource import Scope
+
+GLOBAL: Final = Scope("global")
+"""MetaRDS: the same routes for everyone."""
+
+_DECIDING_FILTERS: Final = frozenset({thrift.FILTER})
+"""The filters whose presence changes what is composed; others do not split scopes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeSpec:
+    """What a scope holds; `namespace` None sees every service."""
+
+    recipe: Recipe
+    namespace: Namespace | None
+
+
+GLOBAL_SPEC: Final = ScopeSpec(recipe=MetaRds(), namespace=None)
+
+
+def everything() -> ScopeSpec:
+    """What a stock Envoy would see that sees every namespace."""
+    return ScopeSpec(recipe=Ads(variant=Variant()), namespace=None)
+
+
+class Scopes:
+    """Knows every scope that was ever handed out."""
+
+    def __init__(self) -> None:
+        self.specs: dict[Scope, ScopeSpec] = {GLOBAL: ScopeSpec(recipe=MetaRds(), namespace=None)}
+        self._filters: dict[str, frozenset[str] | None] = {"": None}
+        self._log = structlog.get_logger("aeraki_xds.scopes")
+
+    def admit(self, node: Node, peer: Peer, *, aggregated: bool) -> tuple[Scope, ...] | Refusal:
+        """The scopes of a stream. A stream of the route service alone sees MetaRDS only."""
+        if not aggregated:
+            return (GLOBAL,)
+        bind = node.metadata.get("AERAKI_BIND", "")
+        if not _is_bind(bind):
+            message = f"node metadata AERAKI_BIND is {bind!r}: write an IP address or vip"
+            return Refusal(reason=RefusalReason.INVALID, message=message)
+        mode = node.metadata.get("INTERCEPTION_MODE", "NONE")
+        if mode != "NONE":
+            self._log.warning(
+                "interception mode is not supported, NONE is assumed",
+                node=node.id,
+                peer=peer.address,
+                mode=mode,
+            )
+        spec = ScopeSpec(
+            recipe=Ads(variant=Variant(bind=str(bind), extensions=self._extensions(node))),
+            namespace=namespace_of(node),
+        )
+        scope = _key(spec)
+        self.specs[scope] = spec
+        return (scope, GLOBAL)
+
+    def _extensions(self, node: Node) -> frozenset[str] | None:
+        """The network filters that matter, decoded once per build (None: it does not say)."""
+        digest = node.extensions_digest
+        if digest not in self._filters:
+            message = NodeMessage.parse(node.extensions)
+            names = frozenset(each.name for each in message.extensions)
+            has = names & _DECIDING_FILTERS
+            self._filters[digest] = None if has == _DECIDING_FILTERS else has
+        return self._filters[digest]
+
+
+def spec_of_node(node: Mapping[str, object]) -> ScopeSpec:
+    """What a node sees, from its proto3 JSON. Raises ConfigurationError naming the field."""
+    metadata = node.get("metadata", {})
+    if not isinstance(metadata, Mapping):
+        message = "node.metadata must be a mapping"
+        raise ConfigurationError(message)
+    known = Node(id=str(node.get("id", "")), metadata=metadata)
+    scopes = Scopes()
+    admitted = scopes.admit(known, Peer(address="-"), aggregated=True)
+    if isinstance(admitted, Refusal):
+        raise ConfigurationError(admitted.message)
+    return scopes.specs[admitted[0]]
+
+
+def namespace_of(node: Node) -> Namespace:
+    """The namespace that a node says it is in: Istio's metadata, Istio's node id, or `default`."""
+    said = node.metadata.get("NAMESPACE")
+    if isinstance(said, str) and said:
+        return Namespace(said)
+    parts = node.id.split("~")
+    if len(parts) == 4 and "." in parts[2]:
+        return Namespace(parts[2].rsplit(".", 1)[1])
+    return Namespace("default")
+
+
+def _key(spec: ScopeSpec) -> Scope:
+    assert isinstance(spec.recipe, Ads)
+    variant = spec.recipe.variant
+    filters = "stock" if variant.extensions is None else "+".join(sorted(variant.extensions))
+    return Scope(f"ads/{spec.namespace}/{filters or 'tcp'}/{variant.bind or '-'}")
+
+
+def _is_bind(value: object) -> bool:
+    if value in ("", BIND_VIP):
+        return True
+    try:
+        ipaddress.ip_address(str(value))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,42 @@
+"""What `serve` can be told, as one frozen value; flags and AERAKI_* variables become this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+DEFAULT_XDS_ADDRESS: Final = "127.0.0.1:15010"
+DEFAULT_ADMIN_ADDRESS: Final = "127.0.0.1:8080"
+DEFAULT_DOMAIN: Final = "cluster.local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A host and a port; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `host:port`, `[v6]:port` or `:port` (every address). Raises ValueError."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isdigit() or int(port) > 65535:
+            message = f"{text!r} is not HOST:PORT"
+            raise ValueError(message)
+        return cls(host=host.strip("[]") or "0.0.0.0", port=int(port))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """Where the configuration is and where to serve it."""
+
+    config_dir: Path
+    xds_address: Address
+    admin_address: Address
+    domain: str = DEFAULT_DOMAIN

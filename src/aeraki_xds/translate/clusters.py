@@ -1,0 +1,144 @@
+"""The upstreams of a service: one cluster per port and subset, with endpoints by EDS or DNS.
+
+In: the graph and a service. Out: drafts of clusters and their assignments. Every declared subset
+has its cluster whether a route uses it or not, so a route that moves to it finds it warm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Final
+
+from aeraki_xds._proto.envoy.config.cluster.v3 import (
+    Cluster,
+    ClusterDiscoveryType,
+    ClusterDnsLookupFamily,
+    ClusterEdsClusterConfig,
+    ClusterLbPolicy,
+)
+from aeraki_xds._proto.envoy.config.core.v3 import (
+    Address,
+    AggregatedConfigSource,
+    ApiVersion,
+    ConfigSource,
+    SocketAddress,
+)
+from aeraki_xds._proto.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from aeraki_xds.mesh.graph import Graph
+from aeraki_xds.mesh.names import NO_SUBSET, ClusterName, Subset, cluster_name
+from aeraki_xds.mesh.objects import DestinationRule, TrafficPolicy, key_of
+from aeraki_xds.mesh.problems import Finding, Problem, warning
+from aeraki_xds.mesh.service import Port, Service
+from aeraki_xds.translate.endpoints import assignment
+from aeraki_xds.translate.output import Draft, Output
+
+_CONNECT_TIMEOUT: Final = timedelta(seconds=10)
+"""Istio's default."""
+
+_LB_POLICIES: Final = {
+    "ROUND_ROBIN": ClusterLbPolicy.ROUND_ROBIN,
+    "LEAST_REQUEST": ClusterLbPolicy.LEAST_REQUEST,
+    "LEAST_CONN": ClusterLbPolicy.LEAST_REQUEST,
+    "RANDOM": ClusterLbPolicy.RANDOM,
+}
+
+
+def clusters_of(graph: Graph, service: Service) -> Output:
+    """All clusters of a service with their endpoints."""
+    rule = graph.destination_rule(service.host)
+    output = Output()
+    for port in service.ports:
+        for subset, labels, policy in _subsets(rule):
+            output += _cluster(service, port, subset, labels, policy)
+    return output
+
+
+def _subsets(
+    rule: DestinationRule | None,
+) -> Iterable[tuple[Subset, Mapping[str, str], TrafficPolicy | None]]:
+    """The service as a whole, then each subset, with the policy that counts for it."""
+    common = rule.spec.traffic_policy if rule else None
+    yield NO_SUBSET, {}, common
+    for subset in rule.spec.subsets if rule else ():
+        yield Subset(subset.name), subset.labels, _inherit(subset.traffic_policy, common)
+
+
+def _inherit(own: TrafficPolicy | None, common: TrafficPolicy | None) -> TrafficPolicy | None:
+    """A subset's policy, field by field before its service's."""
+    if own is None or common is None:
+        return own or common
+    return TrafficPolicy(
+        load_balancer=own.load_balancer or common.load_balancer,
+        connection_pool=own.connection_pool or common.connection_pool,
+    )
+
+
+def _cluster(
+    service: Service,
+    port: Port,
+    subset: Subset,
+    labels: Mapping[str, str],
+    policy: TrafficPolicy | None,
+) -> Output:
+    name = cluster_name(service.host, port.number, subset)
+    cluster = Cluster(
+        name=name, connect_timeout=_connect_timeout(policy), lb_policy=_lb_policy(policy)
+    )
+    resolution = port.entry.spec.resolution
+    if resolution == "NONE":
+        if subset:
+            return Output()
+        message = "resolution NONE names no endpoints, so there is no cluster; use STATIC or DNS"
+        return _noted(port, warning("spec.resolution", message))
+    endpoints = assignment(name, port, labels)
+    if resolution == "STATIC":
+        cluster.type = ClusterDiscoveryType.EDS
+        cluster.eds_cluster_config = ClusterEdsClusterConfig(
+            eds_config=ConfigSource(
+                ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3
+            )
+        )
+        members = Draft.of(name, endpoints)
+        output = Output(drafts=(Draft.of(name, cluster, (members.id,)), members))
+    else:
+        if not port.entry.spec.endpoints:
+            endpoints = _host_itself(name, service, port)
+        cluster.type = ClusterDiscoveryType.STRICT_DNS
+        cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
+        cluster.load_assignment = endpoints
+        output = Output(drafts=(Draft.of(name, cluster),))
+    if not endpoints.endpoints:
+        what = f"subset {subset!r} of {service.host}" if subset else service.host
+        output += _noted(port, warning("spec.endpoints", f"nobody serves {what}"))
+    return output
+
+
+def _noted(port: Port, problem: Problem) -> Output:
+    return Output(findings=(Finding(key=key_of(port.entry), problem=problem),))
+
+
+def _host_itself(name: ClusterName, service: Service, port: Port) -> ClusterLoadAssignment:
+    """DNS without endpoints: the host is the name to look up."""
+    number = port.spec.target_port or port.number
+    socket = SocketAddress(address=service.host, port_value=number)
+    endpoint = LbEndpoint(endpoint=Endpoint(address=Address(socket_address=socket)))
+    return ClusterLoadAssignment(
+        cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
+    )
+
+
+def _connect_timeout(policy: TrafficPolicy | None) -> timedelta:
+    pool = policy.connection_pool if policy else None
+    timeout = pool.tcp.connect_timeout if pool and pool.tcp else None
+    return timedelta(seconds=timeout.seconds) if timeout else _CONNECT_TIMEOUT
+
+
+def _lb_policy(policy: TrafficPolicy | None) -> ClusterLbPolicy:
+    balancer = policy.load_balancer if policy else None
+    return _LB_POLICIES.get(balancer.simple if balancer else "", ClusterLbPolicy.LEAST_REQUEST)

@@ -1,0 +1,113 @@
+"""Where a rule sends, resolved: targets to clusters that exist.
+
+In: the graph, a rule, the port it is made for. Out: cluster names with weights, or problems that
+name the field. A target whose host, port or subset nobody declares makes the whole route table
+unresolvable: serving the rest of it would send that rule's calls to the next rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aeraki_xds._proto.envoy.config.cluster.v3 import Cluster
+from aeraki_xds._proto.envoy.config.core.v3 import RuntimeFractionalPercent
+from aeraki_xds._proto.envoy.type.v3 import FractionalPercent, FractionalPercentDenominatorType
+from aeraki_xds.encode import type_url
+from aeraki_xds.mesh.graph import Graph
+from aeraki_xds.mesh.names import ClusterName, cluster_name
+from aeraki_xds.mesh.problems import Problem, error
+from aeraki_xds.mesh.rules import Rule, Target
+from aeraki_xds.translate.output import DraftId
+
+_CLUSTER_TYPE = type_url(Cluster())
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """A cluster and its share in per cent."""
+
+    cluster: ClusterName
+    weight: int
+    target: Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A rule with its targets resolved; `mirror` is a cluster or None."""
+
+    rule: Rule
+    destinations: tuple[Destination, ...]
+    mirror: ClusterName | None
+
+    @property
+    def clusters(self) -> tuple[ClusterName, ...]:
+        """Every cluster that the route names."""
+        mirror = (self.mirror,) if self.mirror else ()
+        return tuple(each.cluster for each in self.destinations) + mirror
+
+
+def resolve(
+    graph: Graph, rules: Iterable[Rule], port: int
+) -> tuple[tuple[Route, ...], tuple[Problem, ...]]:
+    """Resolve every rule for a service port. With problems, the routes must not be served."""
+    routes: list[Route] = []
+    problems: list[Problem] = []
+    for rule in rules:
+        targets = (*rule.targets, *((rule.mirror,) if rule.mirror else ()))
+        wrong = [problem for target in targets for problem in _check(graph, target, port)]
+        problems += wrong
+        if not wrong:
+            routes.append(
+                Route(
+                    rule=rule,
+                    destinations=tuple(
+                        Destination(cluster=_cluster(t, port), weight=t.weight, target=t)
+                        for t in rule.targets
+                    ),
+                    mirror=_cluster(rule.mirror, port) if rule.mirror else None,
+                )
+            )
+    return tuple(routes), tuple(problems)
+
+
+def cluster_needs(routes: Iterable[Route]) -> set[DraftId]:
+    """The clusters that a route table cannot do without."""
+    return {DraftId(_CLUSTER_TYPE, name) for route in routes for name in route.clusters}
+
+
+def share(percent: float) -> RuntimeFractionalPercent:
+    """A percentage in millionths, rounded and clamped (M-17)."""
+    numerator = min(max(round(percent * 10_000), 0), _MILLION)
+    return RuntimeFractionalPercent(
+        default_value=FractionalPercent(
+            numerator=numerator, denominator=FractionalPercentDenominatorType.MILLION
+        )
+    )
+
+
+def _cluster(target: Target, port: int) -> ClusterName:
+    return cluster_name(target.host, target.port or port, target.subset)
+
+
+def _check(graph: Graph, target: Target, port: int) -> tuple[Problem, ...]:
+    found = graph.service(target.host)
+    if found is None:
+        message = f"no ServiceEntry declares the host {target.host}"
+        return (error(f"{target.field}.host", message),)
+    service, _ = found
+    number = target.port or port
+    if service.port(number) is None:
+        numbers = ", ".join(str(each.number) for each in service.ports) or "none"
+        message = f"{target.host} has no port {number}; its ports: {numbers}"
+        return (error(f"{target.field}.port", message),)
+    rule = graph.destination_rule(target.host)
+    subsets = [subset.name for subset in rule.spec.subsets] if rule else []
+    if target.subset and target.subset not in subsets:
+        known = ", ".join(sorted(subsets)) or "none"
+        message = (
+            f"no DestinationRule of {target.host} has the subset {target.subset!r}; known: {known}"
+        )
+        return (error(f"{target.field}.subset", message),)
+    return ()

@@ -1,0 +1,157 @@
+"""MetaRDS: a host's routes as an HTTP RouteConfiguration that MetaProtocol Proxy reads back.
+
+In: the graph and a host. Out: one RouteConfiguration per MetaProtocol port (specification §4).
+The field spellings are those that every data plane in the field reads, deprecated ones included
+(M-24): exactMatch, prefixMatch, safeRegexMatch with googleRe2, totalWeight. Exactly one virtual
+host, at least one route, an action on each: the data plane asserts nothing of it in release builds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aeraki_xds._proto.envoy.config.core.v3 import HeaderValue, HeaderValueOption
+from aeraki_xds._proto.envoy.config.route.v3 import (
+    HeaderMatcher,
+    RouteAction,
+    RouteActionHashPolicy,
+    RouteActionHashPolicyHeader,
+    RouteActionRequestMirrorPolicy,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+    WeightedCluster,
+    WeightedClusterClusterWeight,
+)
+from aeraki_xds._proto.envoy.config.route.v3 import Route as HttpRoute
+from aeraki_xds._proto.envoy.type.matcher.v3 import RegexMatcher, RegexMatcherGoogleRe2
+from aeraki_xds.encode import type_url
+from aeraki_xds.mesh.graph import Graph
+from aeraki_xds.mesh.names import NO_SUBSET, Host, RouteName, route_name
+from aeraki_xds.mesh.objects import StringMatch, TrafficPolicy, key_of
+from aeraki_xds.mesh.ports import Protocol
+from aeraki_xds.mesh.rules import Rule, Target
+from aeraki_xds.translate.destinations import Destination, Route, resolve, share
+from aeraki_xds.translate.output import Draft, DraftId, Output, found
+
+_TYPE = type_url(RouteConfiguration())
+
+
+def routes_of(graph: Graph, host: Host) -> Output:
+    """The route resources of a host, one per MetaProtocol port."""
+    declared = graph.service(host)
+    if declared is None:
+        return Output()
+    service, findings = declared
+    output = Output(findings=findings)
+    for port in service.ports:
+        if port.protocol is not None and port.protocol.protocol is Protocol.METAPROTOCOL:
+            output += _resource(graph, host, port.number)
+    return output
+
+
+def _resource(graph: Graph, host: Host, port: int) -> Output:
+    name = route_name(host, port)
+    routing = graph.router(host)
+    if routing.held:
+        return Output(withheld=frozenset({DraftId(_TYPE, name)}))
+    rules = routing.rules or (_default_rule(host),)
+    routes, problems = resolve(graph, rules, port)
+    findings = routing.findings
+    if problems:
+        assert routing.router is not None
+        findings += found(key_of(routing.router), problems)
+        return Output(withheld=frozenset({DraftId(_TYPE, name)}), findings=findings)
+    return Output(drafts=(Draft.of(name, _table(graph, name, routes)),), findings=findings)
+
+
+def _default_rule(host: Host) -> Rule:
+    """Without a router: everything to the service itself (specification §4.4)."""
+    target = Target(host=host, subset=NO_SUBSET, port=None, weight=100, field="")
+    return Rule(field="", name="default", targets=(target,))
+
+
+def _table(graph: Graph, name: RouteName, routes: Iterable[Route]) -> RouteConfiguration:
+    return RouteConfiguration(
+        name=name,
+        virtual_hosts=[
+            VirtualHost(
+                name="dummy", domains=["*"], routes=[_http_route(graph, route) for route in routes]
+            )
+        ],
+    )
+
+
+def _http_route(graph: Graph, route: Route) -> HttpRoute:
+    rule = route.rule
+    return HttpRoute(
+        name=rule.name,
+        match=RouteMatch(
+            prefix="/", headers=[_matcher(name, match) for name, match in rule.attributes]
+        ),
+        route=_action(graph, route),
+        request_headers_to_add=_mutation(rule.request_mutation),
+        response_headers_to_add=_mutation(rule.response_mutation),
+    )
+
+
+def _matcher(name: str, match: StringMatch) -> HeaderMatcher:
+    """One attribute; the empty match means presence (M-12)."""
+    if match.exact is not None:
+        return HeaderMatcher(name=name, exact_match=match.exact)
+    if match.prefix is not None:
+        return HeaderMatcher(name=name, prefix_match=match.prefix)
+    if match.regex is not None:
+        regex = RegexMatcher(google_re2=RegexMatcherGoogleRe2(), regex=match.regex)
+        return HeaderMatcher(name=name, safe_regex_match=regex)
+    return HeaderMatcher(name=name, present_match=True)
+
+
+def _action(graph: Graph, route: Route) -> RouteAction:
+    action = RouteAction(hash_policy=_hash_policies(graph, route.destinations))
+    if route.mirror is not None:
+        action.request_mirror_policies = [
+            RouteActionRequestMirrorPolicy(
+                cluster=route.mirror, runtime_fraction=share(route.rule.mirror_percent)
+            )
+        ]
+    if len(route.destinations) == 1:
+        action.cluster = route.destinations[0].cluster
+        return action
+    action.weighted_clusters = WeightedCluster(
+        clusters=[
+            WeightedClusterClusterWeight(name=each.cluster, weight=each.weight)
+            for each in route.destinations
+        ],
+        total_weight=sum(each.weight for each in route.destinations),
+    )
+    return action
+
+
+def _hash_policies(
+    graph: Graph, destinations: Iterable[Destination]
+) -> list[RouteActionHashPolicy]:
+    """The hash keys of the destinations' own DestinationRules, each once (M-14)."""
+    names = dict.fromkeys(name for each in destinations if (name := _hash_key(graph, each.target)))
+    return [
+        RouteActionHashPolicy(header=RouteActionHashPolicyHeader(header_name=name))
+        for name in names
+    ]
+
+
+def _hash_key(graph: Graph, target: Target) -> str:
+    """The attribute that a destination hashes by: its subset's own policy, else the service's."""
+    rule = graph.destination_rule(target.host)
+    if rule is None:
+        return ""
+    subsets = (s.traffic_policy for s in rule.spec.subsets if s.name == target.subset)
+    own: TrafficPolicy | None = next(subsets, None)
+    for policy in (own, rule.spec.traffic_policy):
+        balancer = policy.load_balancer if policy else None
+        if balancer is not None:
+            return balancer.consistent_hash.http_header_name if balancer.consistent_hash else ""
+    return ""
+
+
+def _mutation(pairs: Iterable[tuple[str, str]]) -> list[HeaderValueOption]:
+    return [HeaderValueOption(header=HeaderValue(key=key, value=value)) for key, value in pairs]

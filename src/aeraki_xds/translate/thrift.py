@@ -1,0 +1,165 @@
+"""Thrift on Envoy's own filter: a listener's filter and its routes by TRDS.
+
+In: the graph, a service and a Thrift port. Out: the route table as a resource of its own, and the
+filter that asks for it by name, so that a route changes and the listener does not. What the filter
+cannot express is left out, never widened (design §6), and said.
+Source: envoy.extensions.filters.network.thrift_proxy.v3; rulings "MetaRouter → Thrift".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from aeraki_xds._proto.envoy.config.core.v3 import AggregatedConfigSource, ApiVersion, ConfigSource
+from aeraki_xds._proto.envoy.config.listener.v3 import Filter
+from aeraki_xds._proto.envoy.extensions.filters.network.thrift_proxy.router.v3 import Router
+from aeraki_xds._proto.envoy.extensions.filters.network.thrift_proxy.v3 import (
+    Route as ThriftRoute,
+)
+from aeraki_xds._proto.envoy.extensions.filters.network.thrift_proxy.v3 import (
+    RouteAction,
+    RouteActionRequestMirrorPolicy,
+    RouteConfiguration,
+    RouteMatch,
+    ThriftFilter,
+    ThriftProxy,
+    Trds,
+    WeightedCluster,
+    WeightedClusterClusterWeight,
+)
+from aeraki_xds.encode import pack, type_url
+from aeraki_xds.mesh.graph import Graph, Routing
+from aeraki_xds.mesh.names import NO_SUBSET, Host, RouteName, cluster_name, route_name
+from aeraki_xds.mesh.objects import MetaRouter, StringMatch, key_of
+from aeraki_xds.mesh.problems import Problem, warning
+from aeraki_xds.mesh.rules import Rule, Target
+from aeraki_xds.translate.destinations import Route, cluster_needs, resolve, share
+from aeraki_xds.translate.output import Draft, DraftId, Output, found
+
+FILTER = "envoy.filters.network.thrift_proxy"
+_TYPE = type_url(RouteConfiguration())
+
+
+def route_id(host: Host, port: int) -> DraftId:
+    """Under what the routes of a port are served."""
+    return DraftId(_TYPE, route_name(host, port))
+
+
+def filter_of(host: Host, port: int) -> Filter:
+    """The network filter of a Thrift port. It never changes while the port exists."""
+    proxy = ThriftProxy(
+        stat_prefix=cluster_name(host, port),
+        trds=Trds(
+            config_source=ConfigSource(
+                ads=AggregatedConfigSource(),
+                resource_api_version=ApiVersion.V3,
+                # The listener is served only while its routes are: there is nothing to time out.
+                initial_fetch_timeout=timedelta(0),
+            ),
+            route_config_name=route_name(host, port),
+        ),
+        thrift_filters=[
+            ThriftFilter(name="envoy.filters.thrift.router", typed_config=pack(Router()))
+        ],
+    )
+    return Filter(name=FILTER, typed_config=pack(proxy))
+
+
+def routes_of(graph: Graph, host: Host, port: int) -> Output:
+    """The TRDS resource of a Thrift port."""
+    identity = route_id(host, port)
+    routing = graph.routing(host)
+    if routing.held:
+        return Output(withheld=frozenset({identity}), findings=routing.findings)
+    rules = routing.rules or (_default_rule(host),)
+    routes, problems = resolve(graph, rules, port)
+    findings = routing.findings
+    if routing.router is not None:
+        key = key_of(routing.router)
+        findings += found(key, _unexpressed(routing, rules)) + found(key, problems)
+    if problems:
+        return Output(withheld=frozenset({identity}), findings=findings)
+    kept = [route for route in routes if _match(route.rule) is not None]
+    table = table_of(route_name(host, port), kept)
+    return Output(drafts=(Draft.of(identity.name, table, cluster_needs(kept)),), findings=findings)
+
+
+def table_of(name: RouteName, routes: Iterable[Route]) -> RouteConfiguration:
+    """The route table of resolved rules, all of which the filter can express."""
+    return RouteConfiguration(
+        name=name,
+        routes=[
+            ThriftRoute(match=match, route=_action(route))
+            for route in routes
+            if (match := _match(route.rule)) is not None
+        ],
+    )
+
+
+def _default_rule(host: Host) -> Rule:
+    target = Target(host=host, subset=NO_SUBSET, port=None, weight=100, field="")
+    return Rule(field="", targets=(target,))
+
+
+def _match(rule: Rule) -> RouteMatch | None:
+    """Method, service, or both as `service:method`; None for what the filter cannot match."""
+    attributes = dict(rule.attributes)
+    method = _exact(attributes.pop("method", None))
+    service = _exact(attributes.pop("service", None))
+    if attributes or method is None or service is None:
+        return None
+    if service and not method:
+        return RouteMatch(service_name=service)
+    return RouteMatch(method_name=f"{service}:{method}" if service else method)
+
+
+def _exact(match: StringMatch | None) -> str | None:
+    """The exact value of an attribute, empty when there is no such attribute, None otherwise."""
+    if match is None:
+        return ""
+    return match.exact or None
+
+
+def _unexpressed(routing: Routing, rules: Iterable[Rule]) -> Iterable[Problem]:
+    for rule in rules:
+        if _match(rule) is None:
+            names = ", ".join(name for name, _ in rule.attributes)
+            message = (
+                f"Envoy's Thrift filter matches only method and service, exactly; the route is "
+                f"left out (attributes: {names})"
+            )
+            yield warning(f"{rule.field}.match", message)
+        if rule.request_mutation or rule.response_mutation:
+            message = "Envoy's Thrift filter changes no messages; the mutations have no effect"
+            yield warning(rule.field, message)
+    if isinstance(routing.router, MetaRouter):
+        spec = routing.router.spec
+        for field, limit in (
+            ("spec.localRateLimit", spec.local_rate_limit),
+            ("spec.globalRateLimit", spec.global_rate_limit),
+        ):
+            if limit is not None:
+                yield warning(field, "rate limits are not enforced on stock Envoy yet")
+
+
+def _action(route: Route) -> RouteAction:
+    action = RouteAction()
+    if route.mirror is not None:
+        action.request_mirror_policies = [
+            RouteActionRequestMirrorPolicy(
+                cluster=route.mirror, runtime_fraction=share(route.rule.mirror_percent)
+            )
+        ]
+    # The filter refuses a weight of 0: who gets no share is left out.
+    weighted = [each for each in route.destinations if each.weight > 0] or route.destinations
+    if len(weighted) == 1:
+        action.cluster = weighted[0].cluster
+    else:
+        action.weighted_clusters = WeightedCluster(
+            clusters=[
+                WeightedClusterClusterWeight(name=each.cluster, weight=each.weight or 1)
+                for each in weighted
+            ]
+        )
+    return action
