@@ -13,7 +13,7 @@ from typing import Final
 
 from aeraki_xds.ingest.event import Event
 
-QUIET: Final = 0.02
+QUIET: Final = 0.01
 """Seconds without an event after which a burst is over."""
 
 CAP: Final = 0.1
