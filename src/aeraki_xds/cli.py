@@ -304,7 +304,8 @@ def _load_node(path: Path) -> dict[str, object]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as failure:
-        message = f"--node {path}: not YAML or JSON: {failure}"
+        reason = " ".join(str(failure).split())  # PyYAML's takes five lines
+        message = f"--node {path}: not YAML or JSON: {reason}"
         raise ConfigurationError(message) from failure
     if not isinstance(loaded, dict):
         message = f"--node {path}: must hold a mapping with id and metadata"

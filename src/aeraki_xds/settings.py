@@ -22,7 +22,7 @@ class Address:
     def parse(cls, text: str) -> Address:
         """Read `host:port`, `[v6]:port` or `:port` (every address). Raises ValueError."""
         host, colon, port = text.rpartition(":")
-        if not colon or not port.isdigit() or int(port) > 65535:
+        if not colon or not port.isdecimal() or int(port) > 65535:
             message = f"{text!r} is not HOST:PORT"
             raise ValueError(message)
         return cls(host=host.strip("[]") or "0.0.0.0", port=int(port))

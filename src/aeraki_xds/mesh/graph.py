@@ -25,7 +25,7 @@ from aeraki_xds.mesh.objects import (
 )
 from aeraki_xds.mesh.ports import BUILT_IN_CODECS, parse_port_name
 from aeraki_xds.mesh.problems import Finding, error, warning
-from aeraki_xds.mesh.rules import Rule, rules_of, targets_of, unread_matches
+from aeraki_xds.mesh.rules import Rule, applies_to_mesh, rules_of, targets_of, unread_matches
 from aeraki_xds.mesh.service import Service, service_of
 from aeraki_xds.mesh.store import Change
 
@@ -206,7 +206,11 @@ class Graph:
         match item:
             case ServiceEntry():
                 return Links(
-                    hosts=frozenset(self._full(host, namespace) for host in item.spec.hosts),
+                    hosts=frozenset(
+                        self._full(host, namespace)
+                        for host in item.spec.hosts
+                        if not host.startswith("*")  # validation says so to the user
+                    ),
                     applications=frozenset(
                         protocol.application
                         for port in item.spec.ports
@@ -215,6 +219,8 @@ class Graph:
                 )
             case DestinationRule():
                 return Links(hosts=frozenset({self._full(item.spec.host, namespace)}))
+            case VirtualService() if not applies_to_mesh(item):
+                return Links()
             case MetaRouter() | VirtualService():
                 return Links(
                     hosts=frozenset(self._full(host, namespace) for host in item.spec.hosts),

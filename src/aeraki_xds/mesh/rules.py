@@ -75,6 +75,11 @@ def rules_of(item: MetaRouter | VirtualService, name_of: Namer) -> tuple[Rule, .
             )
 
 
+def applies_to_mesh(item: VirtualService) -> bool:
+    """Whether it is for sidecars: where gateways are named, `mesh` must be one of them."""
+    return not item.spec.gateways or "mesh" in item.spec.gateways
+
+
 def targets_of(rules: tuple[Rule, ...]) -> frozenset[Host]:
     """Every host that the rules send to, mirrors included."""
     return frozenset(
@@ -137,7 +142,9 @@ def _http_rules(item: VirtualService, n: int, route: HttpRoute, name_of: Namer) 
         for m, each in enumerate(route.route)
         if each.destination is not None
     )
-    mirror = target(route.mirror, 0, f"{field}.mirror") if route.mirror else None
+    # Istio mirrors everything where no share is said, and nothing where it is said to be 0.
+    is_mirrored = route.mirror_percentage is None or percent > 0
+    mirror = target(route.mirror, 0, f"{field}.mirror") if route.mirror and is_mirrored else None
     found: list[Rule] = []
     for raw in route.match or ({},):
         match = _http_match(raw)

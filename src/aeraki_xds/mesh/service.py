@@ -30,6 +30,11 @@ class Port:
         """The port that clients connect to."""
         return self.spec.number
 
+    @property
+    def field(self) -> str:
+        """The path of the port in its entry."""
+        return f"spec.ports[{self.entry.spec.ports.index(self.spec)}]"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:

@@ -44,6 +44,7 @@ class Composer:
         """Compose a host anew."""
         try:
             output = compose(self._graph, host, self._recipe)
+            composed = _encoded(output, self._composed.get(host, NOTHING))
         except Exception:  # noqa: BLE001
             # The border of one object: its failure must not cost another host its routes.
             self._log.exception("composing failed, the last good output stays", host=host)
@@ -52,7 +53,6 @@ class Composer:
             if finding not in self._findings.get(host, ()):
                 self._log.warning("found", object=str(finding.key), problem=str(finding.problem))
         _set_or_drop(self._findings, host, output.findings)
-        composed = _encoded(output, self._composed.get(host, NOTHING))
         _set_or_drop(self._composed, host, composed if composed != NOTHING else None)
 
     def hand_over(self, host: Host, spec: ScopeSpec, ledger: Ledger) -> None:

@@ -68,6 +68,7 @@ class Pipeline:
         self._ledgers: dict[Scope, Ledger] = {}
         self._wanted: set[Scope] = {GLOBAL}
         self._expired: set[Scope] = set()
+        self._expiries: dict[Scope, asyncio.TimerHandle] = {}
         self._work = asyncio.Event()
         self._turn = asyncio.Lock()
         self._log = structlog.get_logger("aeraki_xds.pipeline")
@@ -202,10 +203,16 @@ class Pipeline:
             self._log.info("scope composed", scope=scope, resources=len(ledger.in_force))
 
     def _expire_later(self, scope: Scope) -> None:
-        if scope != GLOBAL:
-            asyncio.get_running_loop().call_later(_IDLE, self._expire, scope)
+        """The minute begins anew with each last stream."""
+        if scope == GLOBAL:
+            return
+        if scope in self._expiries:
+            self._expiries[scope].cancel()
+        loop = asyncio.get_running_loop()
+        self._expiries[scope] = loop.call_later(_IDLE, self._expire, scope)
 
     def _expire(self, scope: Scope) -> None:
+        del self._expiries[scope]
         self._expired.add(scope)
         self._work.set()
 

@@ -13,13 +13,13 @@ from typing import Final
 
 import structlog
 
-from aeraki_xds._proto.envoy.config.core.v3 import Node as NodeMessage
 from aeraki_xds.errors import ConfigurationError
 from aeraki_xds.mesh.names import Namespace
 from aeraki_xds.translate import thrift
 from aeraki_xds.translate.compose import Ads, MetaRds, Recipe
 from aeraki_xds.translate.listeners import BIND_VIP, Variant
 from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
+from aeraki_xds.xds.field import LENGTH, MalformedError, scan, to_text
 from aeraki_xds.xds.resource import Scope
 
 GLOBAL: Final = Scope("global")
@@ -49,7 +49,7 @@ class Scopes:
     """Knows every scope that was ever handed out."""
 
     def __init__(self) -> None:
-        self.specs: dict[Scope, ScopeSpec] = {GLOBAL: ScopeSpec(recipe=MetaRds(), namespace=None)}
+        self.specs: dict[Scope, ScopeSpec] = {GLOBAL: GLOBAL_SPEC}
         self._filters: dict[str, frozenset[str] | None] = {"": None}
         self._log = structlog.get_logger("aeraki_xds.scopes")
 
@@ -61,6 +61,11 @@ class Scopes:
         if not _is_bind(bind):
             message = f"node metadata AERAKI_BIND is {bind!r}: write an IP address or vip"
             return Refusal(reason=RefusalReason.INVALID, message=message)
+        try:
+            extensions = self._extensions(node)
+        except MalformedError as failure:
+            message = f"node extensions cannot be read: {failure}"
+            return Refusal(reason=RefusalReason.INVALID, message=message)
         mode = node.metadata.get("INTERCEPTION_MODE", "NONE")
         if mode != "NONE":
             self._log.warning(
@@ -70,7 +75,7 @@ class Scopes:
                 mode=mode,
             )
         spec = ScopeSpec(
-            recipe=Ads(variant=Variant(bind=str(bind), extensions=self._extensions(node))),
+            recipe=Ads(variant=Variant(bind=str(bind), extensions=extensions)),
             namespace=namespace_of(node),
         )
         scope = _key(spec)
@@ -78,12 +83,13 @@ class Scopes:
         return (scope, GLOBAL)
 
     def _extensions(self, node: Node) -> frozenset[str] | None:
-        """The network filters that matter, decoded once per build (None: it does not say)."""
+        """The network filters that matter, decoded once per build (None: it does not say).
+
+        Raises MalformedError.
+        """
         digest = node.extensions_digest
         if digest not in self._filters:
-            message = NodeMessage.parse(node.extensions)
-            names = frozenset(each.name for each in message.extensions)
-            has = names & _DECIDING_FILTERS
+            has = _extension_names(node.extensions) & _DECIDING_FILTERS
             self._filters[digest] = None if has == _DECIDING_FILTERS else has
         return self._filters[digest]
 
@@ -111,6 +117,17 @@ def namespace_of(node: Node) -> Namespace:
     if len(parts) == 4 and "." in parts[2]:
         return Namespace(parts[2].rsplit(".", 1)[1])
     return Namespace("default")
+
+
+def _extension_names(raw: bytes) -> frozenset[str]:
+    """Field 1 of every Extension; the raw bytes are those of `Node.extensions`."""
+    return frozenset(
+        to_text(name)
+        for _, wire_type, extension in scan(raw)
+        if wire_type == LENGTH
+        for number, inner_type, name in scan(extension)
+        if (number, inner_type) == (1, LENGTH)
+    )
 
 
 def _key(spec: ScopeSpec) -> Scope:

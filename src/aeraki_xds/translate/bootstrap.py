@@ -7,6 +7,7 @@ request only (it is 61 KB), keepalive notices a dead server, and the xDS cluster
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -69,10 +70,9 @@ def bootstrap(settings: BootstrapSettings) -> Json:
 
 
 def _xds_cluster(settings: BootstrapSettings) -> Json:
-    is_name = not all(c in "0123456789.:abcdefABCDEF" for c in settings.xds_host)
     cluster: Json = {
         "name": CLUSTER,
-        "type": "STRICT_DNS" if is_name else "STATIC",
+        "type": "STATIC" if _is_address(settings.xds_host) else "STRICT_DNS",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {
@@ -96,16 +96,20 @@ def _xds_cluster(settings: BootstrapSettings) -> Json:
         },
     }
     if settings.tls is not None:
-        cluster["transport_socket"] = _tls_socket(settings.tls)
+        cluster["transport_socket"] = _tls_socket(settings.tls, settings.xds_host)
     return cluster
 
 
-def _tls_socket(tls: MutualTls) -> Json:
+def _tls_socket(tls: MutualTls, host: str) -> Json:
+    # Only a DNS name can be asked for by SNI, neither a SPIFFE identity nor an address (RFC 6066).
+    is_uri = "://" in tls.server_name
+    wanted = host if is_uri else tls.server_name
+    sni: Json = {} if _is_address(wanted) else {"sni": wanted}
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
             "@type": _TLS,
-            "sni": tls.server_name.rpartition("/")[2],
+            **sni,
             "common_tls_context": {
                 "alpn_protocols": ["h2"],
                 "tls_certificates": [
@@ -118,7 +122,7 @@ def _tls_socket(tls: MutualTls) -> Json:
                     "trusted_ca": {"filename": tls.root},
                     "match_typed_subject_alt_names": [
                         {
-                            "san_type": "URI" if "://" in tls.server_name else "DNS",
+                            "san_type": "URI" if is_uri else "DNS",
                             "matcher": {"exact": tls.server_name},
                         }
                     ],
@@ -126,6 +130,14 @@ def _tls_socket(tls: MutualTls) -> Json:
             },
         },
     }
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _address(host: str, port: int) -> Json:

@@ -87,5 +87,5 @@ def _undeclared(graph: Graph, port: Port, protocol: PortProtocol) -> Output:
     if not protocol.application or graph.codec(protocol.application) is not None:
         return Output()
     message = f"no ApplicationProtocol declares the codec of {protocol.application!r}"
-    problem = warning(f"spec.ports[{port.spec.name}].name", message)
+    problem = warning(f"{port.field}.name", message)
     return Output(findings=(Finding(key=key_of(port.entry), problem=problem),))

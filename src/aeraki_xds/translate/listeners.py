@@ -64,7 +64,7 @@ def listener_of(
             f"no filter of the proxy speaks {protocol.application or protocol.protocol}: "
             "connections pass through as TCP and its routing rules have no effect"
         )
-        output = _noted(port, warning(f"spec.ports[{port.spec.name}]", message))
+        output = _noted(port, warning(f"{port.field}.name", message))
     listener = Listener(
         name=name,
         address=Address(socket_address=SocketAddress(address=address, port_value=port.number)),
@@ -84,10 +84,12 @@ def _address(service: Service, bind: str) -> tuple[str, bool] | Problem:
         return service.addresses[0], True
     if bind and bind != BIND_VIP:
         return bind, False
-    vip = service.addresses[0] if service.addresses else "no address"
+    vip, choices = "no IP address", "an address"
+    if service.addresses:
+        vip, choices = f"{service.addresses[0]}, which the proxy does not own", "an address or vip"
     message = (
-        f"{service.host} has {vip}, which the proxy cannot listen on: use a 127.x address, or set "
-        "AERAKI_BIND in the proxy's node metadata to an address or to vip; no listener"
+        f"no listener: {service.host} has {vip}; use a 127.x address, or set AERAKI_BIND in the "
+        f"proxy's node metadata to {choices}"
     )
     return warning("spec.addresses", message)
 

@@ -80,7 +80,7 @@ def routes_of(graph: Graph, host: Host, port: int) -> Output:
         findings += found(key, _unexpressed(routing, rules)) + found(key, problems)
     if problems:
         return Output(withheld=frozenset({identity}), findings=findings)
-    kept = [route for route in routes if _match(route.rule) is not None]
+    kept = [route for route in routes if _is_expressible(route.rule)]
     table = table_of(route_name(host, port), kept)
     return Output(drafts=(Draft.of(identity.name, table, cluster_needs(kept)),), findings=findings)
 
@@ -100,6 +100,11 @@ def table_of(name: RouteName, routes: Iterable[Route]) -> RouteConfiguration:
 def _default_rule(host: Host) -> Rule:
     target = Target(host=host, subset=NO_SUBSET, port=None, weight=100, field="")
     return Rule(field="", targets=(target,))
+
+
+def _is_expressible(rule: Rule) -> bool:
+    """Whether the filter knows the rule's match, and the rule says where calls go."""
+    return _match(rule) is not None and bool(rule.targets)
 
 
 def _match(rule: Rule) -> RouteMatch | None:
@@ -130,6 +135,8 @@ def _unexpressed(routing: Routing, rules: Iterable[Rule]) -> Iterable[Problem]:
                 f"left out (attributes: {names})"
             )
             yield warning(f"{rule.field}.match", message)
+        elif not rule.targets:
+            yield warning(f"{rule.field}.route", "is empty: only HTTP means that; it is left out")
         if rule.request_mutation or rule.response_mutation:
             message = "Envoy's Thrift filter changes no messages; the mutations have no effect"
             yield warning(rule.field, message)

@@ -61,6 +61,8 @@ class Session:
         watch = self._watch(request.type_url)
         match watch, request:
             case SotwWatch(), SotwRequest():
+                if request.type_url == CLUSTER and request.error is not None:
+                    self._forget_endpoints_unasked()
                 return watch.receive(request)
             case DeltaWatch(), DeltaRequest():
                 return watch.receive(request)
@@ -127,6 +129,12 @@ class Session:
             wanted &= endpoints.subscription.names if endpoints is not None else set()
         if wanted:
             self._watch(ENDPOINTS).force(wanted)
+
+    def _forget_endpoints_unasked(self) -> None:
+        """A client that refused clusters has ignored the endpoints that came with them."""
+        endpoints = self.watches.get(ENDPOINTS)
+        if isinstance(endpoints, SotwWatch):
+            endpoints.forget_unasked()
 
     def _response(self, watch: SotwWatch | DeltaWatch, content: Content) -> Response:
         self._responses += 1

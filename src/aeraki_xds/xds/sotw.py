@@ -83,11 +83,7 @@ class SotwWatch:
             else:
                 self._accepted.update(in_flight)
             return Acked(type_url=self.type_url, nonce=request.nonce)
-        refused = {
-            name: resource.digest
-            for name, resource in (in_flight or {}).items()
-            if name not in self.acked or self.acked[name].digest != resource.digest
-        }
+        refused = self._refused(request.error, in_flight or {})
         self.parked.update(refused)
         return Nacked(
             type_url=self.type_url,
@@ -96,6 +92,23 @@ class SotwWatch:
             names=tuple(sorted(refused)),
             stale=False,
         )
+
+    def _refused(self, error: str, in_flight: Mapping[Name, Resource]) -> dict[Name, int]:
+        """The versions to park. Of listeners and clusters Envoy takes the good ones and names the
+        others in its error; who names none has refused all that was new to it.
+        """
+        new = {
+            name: resource.digest
+            for name, resource in in_flight.items()
+            if name not in self.acked or self.acked[name].digest != resource.digest
+        }
+        blamed = {n: digest for n, digest in new.items() if n in error} if self._full_state else {}
+        if not blamed:
+            return new
+        before = {name: self.acked[name] for name in blamed if name in self.acked}
+        taken = {name: resource for name, resource in in_flight.items() if name not in blamed}
+        self.acked = taken | before
+        return blamed
 
     def _subscribe(self, names: tuple[Name, ...]) -> Event | None:
         self._listed = names
@@ -127,6 +140,12 @@ class SotwWatch:
         for name in lost:
             self._held.pop(name, None)
             self._accepted.pop(name, None)
+
+    def forget_unasked(self) -> None:
+        """The client may have ignored what it did not ask for: when it asks, it is answered."""
+        for name in self._unasked:
+            self._held.pop(name, None)
+        self._unasked.clear()
 
     def mark(self, names: Iterable[Name]) -> None:
         """These names changed in the snapshot; the answer is judged when it is written."""
@@ -189,7 +208,8 @@ class SotwWatch:
                 held = self.sent.get(name)
                 if held is None or held.digest != current.digest:
                     due[name] = current
-                    self.parked.pop(name, None)
+        for name in due:
+            self.parked.pop(name, None)
         return due, gone
 
     def _wanted(self) -> Mapping[Name, Resource]:

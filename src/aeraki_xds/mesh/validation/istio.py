@@ -5,21 +5,30 @@ The rest of these objects is Istio's to judge; most of what a cluster holds of t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from aeraki_xds.mesh.objects import Duration
 from aeraki_xds.mesh.problems import Problem, error, warning
 from aeraki_xds.mesh.validation import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aeraki_xds.mesh.objects import DestinationRuleSpec, HttpRoute, VirtualServiceSpec
+    from aeraki_xds.mesh.objects import (
+        DestinationRuleSpec,
+        HttpRoute,
+        TrafficPolicy,
+        VirtualServiceSpec,
+    )
+
+_MIN_CONNECT_TIMEOUT: Final = Duration.parse("1ms")  # Istio's own; Envoy refuses 0 and less
 
 
 def destination_rule(spec: DestinationRuleSpec) -> Iterator[Problem]:
     """Everything wrong with a DestinationRule; a host that is a wildcard is Istio's affair."""
     if not spec.host:
         yield error("spec.host", "is empty: name the host whose subsets and policies these are")
+    yield from _policy(spec.traffic_policy, "spec.trafficPolicy")
     first_at: dict[str, int] = {}
     for i, subset in enumerate(spec.subsets):
         where = f"spec.subsets[{i}].name"
@@ -27,6 +36,15 @@ def destination_rule(spec: DestinationRuleSpec) -> Iterator[Problem]:
         if first_at.setdefault(subset.name, i) != i:
             first = f"spec.subsets[{first_at[subset.name]}]"
             yield error(where, f"{names.quoted(subset.name)} is the name of {first} too")
+        yield from _policy(subset.traffic_policy, f"spec.subsets[{i}].trafficPolicy")
+
+
+def _policy(policy: TrafficPolicy | None, field: str) -> Iterator[Problem]:
+    pool = policy.connection_pool if policy else None
+    timeout = pool.tcp.connect_timeout if pool and pool.tcp else None
+    if timeout is not None and timeout < _MIN_CONNECT_TIMEOUT:
+        where = f"{field}.connectionPool.tcp.connectTimeout"
+        yield error(where, f"must be at least 1ms, is {timeout.nanoseconds / 1e6:g}ms")
 
 
 def virtual_service(spec: VirtualServiceSpec) -> Iterator[Problem]:

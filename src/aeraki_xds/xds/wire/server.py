@@ -38,10 +38,15 @@ _BACKLOG: Final = 4096
 _WINDOW: Final = 4 << 20
 """HTTP/2 receive windows in bytes: an Envoy's first request alone is 61 KB."""
 
+_GRACE: Final = 1.0
+"""Seconds for which a stream may take its last status: who does not read does not get it."""
+
 _STATUS: Final = {
     RefusalReason.INVALID: Status.INVALID_ARGUMENT,
     RefusalReason.DENIED: Status.PERMISSION_DENIED,
 }
+
+_CLOSING: Final = "the server is shutting down"
 
 _WRITE: Final = {Dialect.SOTW: write_sotw, Dialect.DELTA: write_delta}
 
@@ -76,6 +81,8 @@ class XdsServer:
         self._hub = hub
         self._admit = admit
         self._log = structlog.get_logger("aeraki_xds.xds")
+        self._closing = False
+        self._handlers: set[asyncio.Task[object]] = set()
         self._server = Server(
             [_Service(self)],
             codec=_Bytes(),
@@ -96,13 +103,34 @@ class XdsServer:
 
     async def close(self) -> None:
         """Stop accepting, end every stream, and wait until the last handler is gone."""
+        self._closing = True
+        handlers = tuple(self._handlers)
         self._server.close()
-        await self._server.wait_closed()
+        # Not grpclib's `wait_closed`: since Python 3.12 it waits for the clients to hang up.
+        if handlers:
+            await asyncio.wait(handlers, timeout=_GRACE)
 
     async def serve(
         self, grpc: GrpcStream[bytes, bytes], dialect: Dialect, implied: TypeUrl | None
     ) -> None:
         """Handle one stream from its first request to its end."""
+        if self._closing:
+            raise GRPCError(Status.UNAVAILABLE, _CLOSING)
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        try:
+            await self._serve(grpc, dialect, implied)
+        except asyncio.CancelledError:
+            if self._closing:  # grpclib would leave the client waiting for an end
+                raise GRPCError(Status.UNAVAILABLE, _CLOSING) from None
+            raise
+        finally:
+            self._handlers.discard(handler)
+
+    async def _serve(
+        self, grpc: GrpcStream[bytes, bytes], dialect: Dialect, implied: TypeUrl | None
+    ) -> None:
         if not self._hub.serving:
             raise GRPCError(Status.UNAVAILABLE, "the configuration is not synced yet")
         await grpc.send_initial_metadata()

@@ -1,0 +1,183 @@
+"""One manifest in, what it says about one object out; pure, so any source can use it.
+
+In: a mapping as YAML or JSON gives it, and where it came from. Out: the object with its warnings
+(`Upsert`), the object with what is wrong with it (`Rejected`), a mapping that does not say which
+object it is (`Unidentified`), or None for the kinds that are other people's. Guaranteed: no plain
+data makes this raise, and every fault is reported at once, each under its own field path.
+
+The order is who, then shape, then meaning: `mesh.validation` sees only objects of the right shape,
+and a rejected object still has a name and, as far as they can be read, its hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeGuard
+
+from aeraki_xds.ingest import shape
+from aeraki_xds.mesh import validation
+from aeraki_xds.mesh.change import Rejected, Upsert
+from aeraki_xds.mesh.names import Host, Key, Kind, Namespace, full_host
+from aeraki_xds.mesh.objects import CLUSTER_SCOPED, OBJECT_TYPES
+from aeraki_xds.mesh.problems import Problem, error, has_errors, warning
+
+ISTIO_GROUP: Final = "networking.istio.io"
+AERAKI_GROUP: Final = "metaprotocol.aeraki.io"
+
+VERSIONS: Final[dict[str, tuple[str, ...]]] = {
+    ISTIO_GROUP: ("v1", "v1beta1", "v1alpha3"),
+    AERAKI_GROUP: ("v1alpha1",),
+}
+"""The versions that are read, newest first; the fields are the same in all of a group."""
+
+_LATER: Final[dict[str, tuple[str, ...]]] = {
+    "redis.aeraki.io": ("RedisService", "RedisDestination"),
+    "dubbo.aeraki.io": ("DubboAuthorizationPolicy",),
+}
+"""Aeraki's kinds that are known and not translated."""
+
+_TOP_LEVEL: Final = ("apiVersion", "kind", "metadata", "spec", "status")
+_DEFAULT_NAMESPACE: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Unidentified:
+    """No object can be told from the mapping; `problems` may hold warnings only."""
+
+    problems: tuple[Problem, ...]
+
+
+def decode(
+    document: Mapping[str, object], *, origin: str
+) -> Upsert | Rejected | Unidentified | None:
+    """What one manifest says."""
+    claim = _claim(document)
+    if not isinstance(claim, _Claim):
+        return claim
+    key = _key(document.get("metadata"), claim.kind)
+    if not isinstance(key, Key):
+        return Unidentified(key)
+    problems = _version(claim)
+    if not problems:  # another version's fields may have other meanings: do not guess at them
+        item = shape.read(_with_namespace(document, key), OBJECT_TYPES[claim.group, claim.kind])
+        problems = _top_level(document, claim)
+        problems += item if isinstance(item, tuple) else validation.check(item)
+        if not isinstance(item, tuple) and not has_errors(problems):
+            return Upsert(key=key, item=item, origin=origin, problems=tuple(problems))
+    hosts = _hosts(document.get("spec"), key.namespace)
+    return Rejected(key=key, origin=origin, problems=tuple(problems), hosts=hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A manifest that says it is one of ours."""
+
+    group: str
+    version: str
+    kind: Kind
+
+
+def _claim(document: Mapping[str, object]) -> _Claim | Unidentified | None:
+    """Whose manifest this is. A foreign kind is nobody's business here, not even its name."""
+    api_version, kind = document.get("apiVersion"), document.get("kind")
+    if not _is_name(api_version) or not _is_name(kind):
+        faults = [*_name(api_version, "apiVersion"), *_name(kind, "kind")]
+        metadata = document.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, Mapping) else None
+        return Unidentified((*faults, *_name(name, "metadata.name")))
+    group, _, version = api_version.rpartition("/")
+    known = tuple(kind.value for of, kind in OBJECT_TYPES if of == group)
+    if kind in known:
+        return _Claim(group, version, Kind(kind))
+    return _stranger(group, kind, known)
+
+
+def _stranger(group: str, kind: str, known: tuple[str, ...]) -> Unidentified | None:
+    """A kind that is not ours, unless it was meant to be: then nobody else would tell the user."""
+    if kind in _LATER.get(group, ()):
+        return Unidentified((warning("kind", f"{kind} is not supported yet: it has no effect"),))
+    if group == AERAKI_GROUP:
+        return _misspelt("kind", kind, known)
+    if group in _LATER:
+        return _misspelt("kind", kind, _LATER[group])
+    if group.endswith("aeraki.io"):
+        return _misspelt("apiVersion", group, (*VERSIONS, *_LATER))
+    if (AERAKI_GROUP, kind) in OBJECT_TYPES and group in ("", ISTIO_GROUP):
+        wanted = f"{AERAKI_GROUP}/{VERSIONS[AERAKI_GROUP][0]}"
+        return Unidentified((error("apiVersion", f"must be {wanted} for a {kind}"),))
+    # Istio has kinds that we do not know, so only a difference in case is surely a typo.
+    if kind.casefold() in (name.casefold() for name in known):
+        return _misspelt("kind", kind, known)
+    return None
+
+
+def _misspelt(field: str, word: str, known: tuple[str, ...]) -> Unidentified:
+    hint = shape.did_you_mean(word, known)
+    return Unidentified((error(field, f"unknown: {word!r}{hint} (known: {', '.join(known)})"),))
+
+
+def _key(metadata: object, kind: Kind) -> Key | tuple[Problem, ...]:
+    """The identity of an object of ours. Kubernetes' default namespace stands for none."""
+    if not isinstance(metadata, Mapping):
+        if metadata is None:
+            return tuple(_name(None, "metadata.name"))
+        return (error("metadata", shape.must_be("an object", metadata)),)
+    name, namespace = metadata.get("name"), metadata.get("namespace")
+    if kind in CLUSTER_SCOPED:
+        namespace = ""
+    elif namespace is None or namespace == "":
+        namespace = _DEFAULT_NAMESPACE
+    if _is_name(name) and isinstance(namespace, str):
+        return Key(kind, Namespace(namespace), name)
+    wrong = () if isinstance(namespace, str) else _name(namespace, "metadata.namespace")
+    return (*_name(name, "metadata.name"), *wrong)
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value != ""
+
+
+def _name(value: object, field: str) -> list[Problem]:
+    """What keeps a value from naming something."""
+    if value is None or value == "":
+        return [error(field, "is missing: without it the object cannot be told from others")]
+    return [] if isinstance(value, str) else [error(field, shape.must_be("a string", value))]
+
+
+def _version(claim: _Claim) -> list[Problem]:
+    known = VERSIONS[claim.group]
+    if claim.version in known:
+        return []
+    wanted = ", ".join(f"{claim.group}/{version}" for version in known)
+    return [error("apiVersion", f"version {claim.version!r} is unknown; write one of {wanted}")]
+
+
+def _top_level(document: Mapping[str, object], claim: _Claim) -> list[Problem]:
+    """As Aeraki's webhook: fields put beside `spec` would silently mean nothing."""
+    if claim.group != AERAKI_GROUP:
+        return []
+    known = ", ".join(_TOP_LEVEL)
+    return [
+        error(str(name), f"unknown field `{name}`; did you mean it inside `spec`? (known: {known})")
+        for name in document
+        if name not in _TOP_LEVEL
+    ]
+
+
+def _with_namespace(document: Mapping[str, object], key: Key) -> dict[str, object]:
+    """The parts that are read, with the namespace that the key has."""
+    metadata = document["metadata"]
+    assert isinstance(metadata, Mapping)  # a key was made of it
+    named = {**metadata, "namespace": key.namespace}
+    return {"metadata": named, "spec": document.get("spec", {})}
+
+
+def _hosts(spec: object, namespace: Namespace) -> frozenset[Host]:
+    """The hosts that a document names, as far as can be read, whatever its kind calls them."""
+    if not isinstance(spec, Mapping):
+        return frozenset()
+    found: list[object] = []
+    for value in (spec.get("hosts"), spec.get("host")):
+        found += value if isinstance(value, (list, tuple)) else [value]
+    return frozenset(full_host(name, namespace) for name in found if _is_name(name))

@@ -1,0 +1,212 @@
+"""The shape of a manifest: plain JSON in, a typed object out, or everything that does not fit.
+
+Two ways to the same answer. The fast one is a single strict `msgspec.convert`, which nearly every
+object passes. msgspec stops at the first fault, though, and tells null from absent; so whatever it
+refuses is walked element by element along the same types (`msgspec.inspect`). The walk reports
+every fault under its own field path, and on the way forgives what Kubernetes forgives: null for a
+field is that field left out, and 1.0 is an integer. A null inside a list or a map stays a fault,
+because dropping it would change what a route matches (specification V5, V6, V13).
+
+Guaranteed: no plain data, whatever it holds, makes this raise.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from aeraki_xds.mesh.objects import Duration
+from aeraki_xds.mesh.problems import Problem, error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_PLAIN_NAMES: Final[dict[type, str]] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+_QUOTABLE: Final = (bool, int, float)
+"""What YAML makes of a plain word that the writer meant as a string: `version: 1.0`, `a: yes`."""
+_SCALARS: Final[dict[type[inspect.Type], tuple[str, tuple[type, ...]]]] = {
+    inspect.StrType: ("a string", (str,)),
+    inspect.IntType: ("an integer", (int,)),
+    inspect.FloatType: ("a number", (int, float)),
+    inspect.BoolType: ("true or false", (bool,)),
+    inspect.LiteralType: ("a string", ()),
+}
+
+
+def read(raw: object, into: type[T]) -> T | tuple[Problem, ...]:
+    """The object that `raw` describes, or what keeps it from being one."""
+    try:
+        return msgspec.convert(raw, into, dec_hook=_custom)
+    except msgspec.ValidationError:
+        pass  # said better, and completely, by the walk
+    walk = _Walk()
+    plain = walk.value(raw, _struct_type(into), "")
+    if walk.problems:
+        return tuple(walk.problems)
+    try:
+        return msgspec.convert(plain, into, dec_hook=_custom)
+    except msgspec.ValidationError as refusal:  # the walk knows less than msgspec: still a value
+        return (error("", str(refusal)),)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean `x`?`, or nothing if no known word is near."""
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.7)
+    return f"; did you mean `{folded[near[0]]}`?" if near else ""
+
+
+def is_a(raw: object) -> str:
+    """What a plain value is, in words."""
+    return _PLAIN_NAMES.get(type(raw), f"a {type(raw).__name__}")
+
+
+def must_be(expected: str, raw: object) -> str:
+    """The message about a value of another type."""
+    hint = ": quote it" if expected == "a string" and isinstance(raw, _QUOTABLE) else ""
+    return f"must be {expected}, is {is_a(raw)}{hint}"
+
+
+def _custom(kind: type, raw: object) -> object:
+    """msgspec's way to types that are not its own: an error raised here becomes a refusal."""
+    if kind is object:
+        return raw  # kept as plain JSON, to be read later by who knows what it means
+    if kind is not Duration:
+        raise NotImplementedError(kind)  # the object model uses a type that nobody reads
+    if not isinstance(raw, str):
+        refusal = must_be("a duration such as 100ms, 1m30s or 0.5s", raw)
+        raise TypeError(refusal)  # msgspec reads ValueError and TypeError alike
+    return Duration.parse(raw)
+
+
+@cache
+def _struct_type(struct: type[msgspec.Struct]) -> inspect.StructType:
+    found = inspect.type_info(struct)
+    assert isinstance(found, inspect.StructType)
+    return found
+
+
+@cache
+def _fields(struct: type[msgspec.Struct]) -> dict[str, inspect.Field]:
+    """The fields of a Struct by the names that manifests use."""
+    return {field.encode_name: field for field in _struct_type(struct).fields}
+
+
+class _Walk:
+    """One pass over one value: collects the faults, returns the value without nulls."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def value(self, raw: object, kind: inspect.Type, path: str) -> object:
+        """`raw` as far as it fits `kind`; what does not fit is reported and returned as it is."""
+        match kind:
+            case inspect.StructType():
+                return self._struct(raw, kind, path)
+            case inspect.VarTupleType():
+                return self._list(raw, kind, path)
+            case inspect.DictType():
+                return self._map(raw, kind, path)
+            case inspect.UnionType():  # only `X | None`, and null was dealt with by the caller
+                (inner,) = (t for t in kind.types if not isinstance(t, inspect.NoneType))
+                return self.value(raw, inner, path)
+            case _:
+                return self._scalar(raw, kind, path)
+
+    def _struct(self, raw: object, kind: inspect.StructType, path: str) -> object:
+        if not isinstance(raw, Mapping):
+            return self._refuse(path, must_be("an object", raw), raw)
+        fields = _fields(kind.cls)
+        for name in raw:
+            if name not in fields and kind.forbid_unknown_fields:
+                self._unknown(path, name, fields)
+        plain = {}
+        for name, field in fields.items():
+            value = raw.get(name)
+            if value is not None:  # null counts as absent
+                plain[name] = self.value(value, field.type, _below(path, name))
+            elif field.required:
+                self.problems.append(error(_below(path, name), "is missing"))
+        return plain
+
+    def _unknown(self, path: str, name: object, fields: Iterable[str]) -> None:
+        known = sorted(fields)
+        message = f"unknown field `{name}`{did_you_mean(str(name), known)}"
+        self.problems.append(
+            error(_below(path, str(name)), f"{message} (known: {', '.join(known)})")
+        )
+
+    def _list(self, raw: object, kind: inspect.VarTupleType, path: str) -> object:
+        if not isinstance(raw, Sequence) or isinstance(raw, (str, bytes)):
+            return self._refuse(path, must_be("a list", raw), raw)
+        return [self._member(item, kind.item_type, f"{path}[{i}]") for i, item in enumerate(raw)]
+
+    def _map(self, raw: object, kind: inspect.DictType, path: str) -> object:
+        if not isinstance(raw, Mapping):
+            return self._refuse(path, must_be("an object", raw), raw)
+        plain = {}
+        for key, item in raw.items():
+            where = f"{path}[{key}]"
+            if not isinstance(key, str):
+                self.problems.append(error(where, f"the key {must_be('a string', key)}"))
+            plain[key] = self._member(item, kind.value_type, where)
+        return plain
+
+    def _member(self, raw: object, kind: inspect.Type, path: str) -> object:
+        if raw is None and not (isinstance(kind, inspect.CustomType) and kind.cls is object):
+            return self._refuse(path, "must not be null: fill it in or remove the entry", raw)
+        return self.value(raw, kind, path)
+
+    def _scalar(self, raw: object, kind: inspect.Type, path: str) -> object:
+        match kind:
+            case inspect.CustomType():
+                return self._custom(raw, kind, path)
+            case inspect.LiteralType() if isinstance(raw, str):
+                return self._choice(raw, [str(value) for value in kind.values], path)
+            case inspect.IntType() if isinstance(raw, float):
+                if raw.is_integer():
+                    return int(raw)
+                return self._refuse(path, f"must be an integer, is {raw}", raw)
+            case inspect.FloatType() if isinstance(raw, int) and abs(raw) > sys.float_info.max:
+                return self._refuse(path, "is too large", raw)
+        expected, fits = _SCALARS[type(kind)]
+        if isinstance(raw, fits) and (bool in fits or not isinstance(raw, bool)):
+            return raw
+        return self._refuse(path, must_be(expected, raw), raw)
+
+    def _choice(self, raw: str, known: list[str], path: str) -> object:
+        if raw in known:
+            return raw
+        hint = did_you_mean(raw, known)
+        return self._refuse(path, f"must be one of {', '.join(known)}, is {raw!r}{hint}", raw)
+
+    def _custom(self, raw: object, kind: inspect.CustomType, path: str) -> object:
+        try:
+            _custom(kind.cls, raw)
+        except (TypeError, ValueError) as refusal:
+            self.problems.append(error(path, str(refusal)))
+        return raw
+
+    def _refuse(self, path: str, message: str, raw: object) -> object:
+        self.problems.append(error(path, message))
+        return raw
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

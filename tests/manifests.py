@@ -1,0 +1,147 @@
+"""Valid manifests, and a way to write down what a test changes in one."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any, Final
+
+DROP: Final = object()
+"""As a new value: remove what is there."""
+
+META_ROUTER: Final[dict[str, Any]] = {
+    "apiVersion": "metaprotocol.aeraki.io/v1alpha1",
+    "kind": "MetaRouter",
+    "metadata": {"name": "reviews", "namespace": "shop"},
+    "spec": {
+        "hosts": ["reviews.shop.svc.cluster.local"],
+        "gateways": ["edge/gate", "gate"],
+        "exportTo": ["."],
+        "routes": [
+            {
+                "name": "canary",
+                "match": {
+                    "attributes": {
+                        "method": {"exact": "list"},
+                        "user": {"prefix": "a"},
+                        "group": {"regex": "a|b"},
+                        "token": {},
+                    }
+                },
+                "route": [
+                    {"destination": {"host": "reviews", "subset": "v1"}, "weight": 60},
+                    {"destination": {"host": "reviews", "port": {"number": 9090}}, "weight": 40},
+                ],
+                "mirror": {"host": "audit.shop.svc.cluster.local"},
+                "mirrorPercentage": {"value": 0.5},
+                "requestMutation": [{"key": "a", "value": "b"}],
+                "responseMutation": [{"key": "c", "value": "d"}],
+            },
+            {"route": [{"destination": {"host": "reviews"}}]},
+        ],
+        "localRateLimit": {
+            "tokenBucket": {"maxTokens": 5, "tokensPerFill": 1, "fillInterval": "1m30s"},
+            "conditions": [
+                {
+                    "match": {"attributes": {"method": {"exact": "list"}}},
+                    "tokenBucket": {"maxTokens": 1, "tokensPerFill": 1, "fillInterval": "50ms"},
+                }
+            ],
+        },
+        "globalRateLimit": {
+            "match": {"attributes": {"method": {"exact": "list"}}},
+            "domain": "shop",
+            "requestTimeout": "100ms",
+            "denyOnFail": True,
+            "rateLimitService": "outbound|8081||limits.shop.svc.cluster.local",
+            "descriptors": [{"property": "user", "descriptorKey": "user"}],
+        },
+    },
+}
+
+APPLICATION_PROTOCOL: Final[dict[str, Any]] = {
+    "apiVersion": "metaprotocol.aeraki.io/v1alpha1",
+    "kind": "ApplicationProtocol",
+    "metadata": {"name": "trpc"},
+    "spec": {"protocol": "trpc", "codec": "aeraki.meta_protocol.codec.trpc"},
+}
+
+SERVICE_ENTRY: Final[dict[str, Any]] = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "ServiceEntry",
+    "metadata": {"name": "reviews", "namespace": "shop", "labels": {"a": "b"}},
+    "spec": {
+        "hosts": ["reviews.shop.svc.cluster.local"],
+        "addresses": ["127.9.9.1", "10.0.0.0/24", "fd00::1"],
+        "ports": [
+            {"number": 9090, "name": "tcp-thrift", "protocol": "TCP", "targetPort": 19090},
+            {"number": 9091, "name": "tcp-dubbo"},
+        ],
+        "resolution": "STATIC",
+        "endpoints": [{"address": "10.0.0.7", "ports": {"tcp-thrift": 1}, "weight": 3}],
+    },
+}
+
+VIRTUAL_SERVICE: Final[dict[str, Any]] = {
+    "apiVersion": "networking.istio.io/v1beta1",
+    "kind": "VirtualService",
+    "metadata": {"name": "reviews", "namespace": "shop"},
+    "spec": {
+        "hosts": ["reviews"],
+        "http": [
+            {
+                "match": [{"method": {"exact": "list"}}],
+                "route": [
+                    {"destination": {"host": "reviews", "port": {"number": 9090}}, "weight": 1},
+                    {"destination": {"host": "reviews", "subset": "v2"}, "weight": 2},
+                ],
+                "mirror": {"host": "audit"},
+            },
+            {"redirect": {"uri": "/"}},
+        ],
+    },
+}
+
+DESTINATION_RULE: Final[dict[str, Any]] = {
+    "apiVersion": "networking.istio.io/v1alpha3",
+    "kind": "DestinationRule",
+    "metadata": {"name": "reviews", "namespace": "shop"},
+    "spec": {
+        "host": "reviews",
+        "trafficPolicy": {"connectionPool": {"tcp": {"connectTimeout": "0.5s"}}},
+        "subsets": [{"name": "v1", "labels": {"version": "v1"}}, {"name": "v2"}],
+    },
+}
+
+ALL: Final = (
+    META_ROUTER,
+    APPLICATION_PROTOCOL,
+    SERVICE_ENTRY,
+    VIRTUAL_SERVICE,
+    DESTINATION_RULE,
+)
+
+_STEP: Final = re.compile(r"\[(\d+)\]|\[([^\]]*)\]|([^.\[]+)")
+
+
+def edited(manifest: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy with other values at some paths, written as problems write them: `spec.hosts[0]`.
+
+    `spec.hosts[1]` on a list of one appends. `DROP` removes.
+    """
+    changed = copy.deepcopy(manifest)
+    for path, value in changes.items():
+        steps: list[Any] = [
+            int(step[1]) if step[1] else step[2] if step[2] is not None else step[3]
+            for step in _STEP.finditer(path)
+        ]
+        place: Any = changed
+        for step in steps[:-1]:
+            place = place[step]
+        if value is DROP:
+            del place[steps[-1]]
+        elif isinstance(place, list) and steps[-1] == len(place):
+            place.append(value)
+        else:
+            place[steps[-1]] = value
+    return changed

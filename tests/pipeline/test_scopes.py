@@ -1,0 +1,214 @@
+"""Scopes: what a node says of itself, and what it sees."""
+
+from __future__ import annotations
+
+import pytest
+from envoy.config.core.v3 import base_pb2
+
+from aeraki_xds.errors import ConfigurationError
+from aeraki_xds.pipeline.scopes import (
+    GLOBAL,
+    GLOBAL_SPEC,
+    Scopes,
+    ScopeSpec,
+    everything,
+    namespace_of,
+    spec_of_node,
+)
+from aeraki_xds.translate.compose import Ads, MetaRds
+from aeraki_xds.translate.listeners import Variant
+from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
+from aeraki_xds.xds.wire.node import read_node
+
+PEER = Peer(address="127.0.0.1:4000")
+THRIFT_FILTER = "envoy.filters.network.thrift_proxy"
+
+
+def spec(scopes: Scopes, node: Node) -> ScopeSpec:
+    admitted = scopes.admit(node, PEER, aggregated=True)
+    assert not isinstance(admitted, Refusal)
+    own, shared = admitted
+    assert shared == GLOBAL
+    return scopes.specs[own]
+
+
+def variant(scopes: Scopes, node: Node) -> Variant:
+    recipe = spec(scopes, node).recipe
+    assert isinstance(recipe, Ads)
+    return recipe.variant
+
+
+def with_filters(*names: str) -> Node:
+    """A node as it arrives, with a list of extensions."""
+    message = base_pb2.Node(id="envoy")
+    for name in names:
+        message.extensions.add(name=name, category="envoy.filters.network")
+    return read_node(memoryview(message.SerializeToString()))
+
+
+# --- namespace --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node", "namespace"),
+    [
+        (Node(id="any", metadata={"NAMESPACE": "shop"}), "shop"),
+        (Node(id="sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local"), "shop"),
+        (Node(id="sidecar~10.0.0.1~web.1.shop~shop.svc.cluster.local"), "shop"),
+        (Node(id="sidecar~10.0.0.1~web.a~d", metadata={"NAMESPACE": "b"}), "b"),
+        (Node(id="sidecar~10.0.0.1~web~d"), "default"),
+        (Node(id="sidecar~10.0.0.1~web.a"), "default"),
+        (Node(id="envoy.shop"), "default"),
+        (Node(id="envoy", metadata={"NAMESPACE": ""}), "default"),
+        (Node(id="envoy", metadata={"NAMESPACE": 7.0}), "default"),
+    ],
+)
+def test_the_namespace_is_what_metadata_says_else_istios_node_id_else_default(
+    node: Node, namespace: str
+) -> None:
+    assert namespace_of(node) == namespace
+    assert spec(Scopes(), node).namespace == namespace
+
+
+# --- bind -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bind", ["", "vip", "127.0.0.1", "0.0.0.0", "::1"])
+def test_a_proxy_may_be_told_to_bind_an_address_or_the_vip(bind: str) -> None:
+    node = Node(id="envoy", metadata={"AERAKI_BIND": bind})
+    assert variant(Scopes(), node).bind == bind
+
+
+@pytest.mark.parametrize("bind", ["VIP", "localhost", "10.0.0.0/8", 7.0, None, True, {}, []])
+def test_any_other_bind_is_refused_and_quoted(bind: object) -> None:
+    node = Node(id="envoy", metadata={"AERAKI_BIND": bind})
+    refusal = Scopes().admit(node, PEER, aggregated=True)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is RefusalReason.INVALID
+    assert refusal.message == (f"node metadata AERAKI_BIND is {bind!r}: write an IP address or vip")
+
+
+def test_a_proxy_with_another_interception_mode_is_served_all_the_same() -> None:
+    node = Node(id="envoy", metadata={"INTERCEPTION_MODE": "REDIRECT"})
+    assert variant(Scopes(), node) == Variant()
+
+
+# --- extensions -------------------------------------------------------------------------------
+
+
+def test_a_node_that_lists_no_extensions_counts_as_a_stock_build() -> None:
+    assert variant(Scopes(), Node(id="envoy")).extensions is None
+
+
+def test_a_build_with_every_filter_that_matters_counts_as_a_stock_build() -> None:
+    node = with_filters(THRIFT_FILTER, "envoy.filters.network.tcp_proxy")
+    assert variant(Scopes(), node).extensions is None
+
+
+def test_a_build_without_the_thrift_filter_has_a_variant_of_its_own() -> None:
+    scopes = Scopes()
+    lean = with_filters("envoy.filters.network.tcp_proxy")
+    assert variant(scopes, lean).extensions == frozenset()
+    assert not variant(scopes, lean).has(THRIFT_FILTER)
+    assert scopes.admit(lean, PEER, aggregated=True) != scopes.admit(
+        Node(id="envoy"), PEER, aggregated=True
+    )
+
+
+def test_builds_that_differ_in_filters_without_meaning_share_a_scope() -> None:
+    scopes = Scopes()
+    one, other = with_filters("one"), with_filters("other", "another")
+    assert one.extensions_digest != other.extensions_digest
+    assert scopes.admit(one, PEER, aggregated=True) == scopes.admit(other, PEER, aggregated=True)
+
+
+def test_a_build_is_known_by_its_digest_and_not_decoded_again() -> None:
+    scopes = Scopes()
+    lean = with_filters("envoy.filters.network.tcp_proxy")
+    first = variant(scopes, lean)
+    garbled = Node(
+        id="envoy", extensions=b"\xff not decoded", extensions_digest=lean.extensions_digest
+    )
+    assert variant(scopes, garbled) == first
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\xff", b"\x4a\xff", b"\x4a\x03\x0a\x05a", b"\x4a\x03\x0a\x01\xff"]
+)
+def test_extensions_that_cannot_be_decoded_are_a_refusal_not_an_accident(raw: bytes) -> None:
+    node = Node(id="envoy", extensions=raw, extensions_digest="d")
+    refusal = Scopes().admit(node, PEER, aggregated=True)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is RefusalReason.INVALID
+    assert "extensions" in refusal.message
+
+
+# --- scopes -----------------------------------------------------------------------------------
+
+
+def test_a_stream_of_the_route_service_sees_only_what_is_global() -> None:
+    scopes = Scopes()
+    node = Node(id="envoy", metadata={"NAMESPACE": "shop", "AERAKI_BIND": "nonsense"})
+    assert scopes.admit(node, PEER, aggregated=False) == (GLOBAL,)
+    assert scopes.specs == {GLOBAL: GLOBAL_SPEC}
+
+
+def test_an_aggregated_stream_sees_its_own_scope_first_and_then_what_is_global() -> None:
+    admitted = Scopes().admit(Node(id="envoy"), PEER, aggregated=True)
+    assert admitted == ("ads/default/stock/-", GLOBAL)
+
+
+def test_proxies_that_are_alike_share_a_scope() -> None:
+    scopes = Scopes()
+    one = scopes.admit(Node(id="one", metadata={"NAMESPACE": "a"}), PEER, aggregated=True)
+    two = scopes.admit(Node(id="two~x~web.a~d"), PEER, aggregated=True)
+    assert one == two
+    assert len(scopes.specs) == 2
+
+
+def test_proxies_that_differ_in_anything_do_not() -> None:
+    scopes = Scopes()
+    nodes = [
+        Node(id="envoy"),
+        Node(id="envoy", metadata={"NAMESPACE": "a"}),
+        Node(id="envoy", metadata={"AERAKI_BIND": "vip"}),
+        Node(id="envoy", metadata={"AERAKI_BIND": "127.0.0.1"}),
+        with_filters("other"),
+    ]
+    assert len({scopes.admit(node, PEER, aggregated=True) for node in nodes}) == len(nodes)
+
+
+def test_the_recipes_of_a_namespace_and_of_another_are_one() -> None:
+    scopes = Scopes()
+    one = spec(scopes, Node(id="envoy", metadata={"NAMESPACE": "a"}))
+    two = spec(scopes, Node(id="envoy", metadata={"NAMESPACE": "b"}))
+    assert one.recipe == two.recipe
+    assert one != two
+
+
+def test_global_is_meta_rds_of_everything() -> None:
+    assert ScopeSpec(recipe=MetaRds(), namespace=None) == GLOBAL_SPEC
+    assert everything() == ScopeSpec(recipe=Ads(variant=Variant()), namespace=None)
+
+
+# --- a node from a file -----------------------------------------------------------------------
+
+
+def test_a_node_of_a_file_sees_what_the_same_proxy_would_see() -> None:
+    found = spec_of_node({"id": "e", "metadata": {"NAMESPACE": "shop", "AERAKI_BIND": "vip"}})
+    assert found == ScopeSpec(recipe=Ads(variant=Variant(bind="vip")), namespace=found.namespace)
+    assert found.namespace == "shop"
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"metadata": []}, "node.metadata must be a mapping"),
+        ({"metadata": {"AERAKI_BIND": "x"}}, "AERAKI_BIND is 'x'"),
+    ],
+)
+def test_a_node_of_a_file_that_cannot_be_served_is_an_error_that_names_the_field(
+    node: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        spec_of_node(node)
