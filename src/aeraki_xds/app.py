@@ -34,7 +34,7 @@ async def serve(settings: ServeSettings, *, announce: Callable[[str], None]) -> 
         scopes=scopes,
         sources=[source.name],
         clock=asyncio.get_running_loop().time,
-        domain=settings.domain,
+        tenancy=settings.tenancy,
     )
     xds = XdsServer(hub=hub, admit=scopes.admit)
     admin = AdminServer(pipeline=pipeline, hub=hub)

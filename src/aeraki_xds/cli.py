@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 import orjson
@@ -23,12 +24,13 @@ from aeraki_xds.app import serve as run_server
 from aeraki_xds.errors import AerakiError, ConfigurationError
 from aeraki_xds.ingest.decode import decode
 from aeraki_xds.ingest.files import read_paths
+from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Namespace
+from aeraki_xds.mesh.tenancy import DEFAULT_ROOT, Tenancy, TenancyMode
 from aeraki_xds.pipeline.offline import Offline
 from aeraki_xds.pipeline.offline import translate as translate_offline
 from aeraki_xds.pipeline.scopes import GLOBAL_SPEC, ScopeSpec, everything, spec_of_node
 from aeraki_xds.settings import (
     DEFAULT_ADMIN_ADDRESS,
-    DEFAULT_DOMAIN,
     DEFAULT_XDS_ADDRESS,
     Address,
     ServeSettings,
@@ -37,6 +39,7 @@ from aeraki_xds.telemetry import LogFormat, configure_logging
 from aeraki_xds.translate.bootstrap import BootstrapSettings, MutualTls
 from aeraki_xds.translate.bootstrap import bootstrap as make_bootstrap
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
@@ -56,9 +59,38 @@ ADDRESS = _AddressType()
 _paths = click.argument(
     "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
 )
-_domain = click.option(
-    "--domain", default=DEFAULT_DOMAIN, show_default=True, help="The cluster's DNS suffix."
-)
+
+
+def _mesh_options(command: F) -> F:
+    """The options of every command that reads a mesh; they arrive as one `tenancy`."""
+
+    @click.option(
+        "--domain", default=DEFAULT_DOMAIN, show_default=True, help="The cluster's DNS suffix."
+    )
+    @click.option(
+        "--tenancy",
+        "mode",
+        type=click.Choice([mode.value for mode in TenancyMode]),
+        default=TenancyMode.STRICT.value,
+        show_default=True,
+        help="What happens to an object that speaks about another namespace's host: strict refuses "
+        "it, warn accepts it with a warning, legacy accepts it as Aeraki does.",
+    )
+    @click.option(
+        "--root-namespace",
+        default=DEFAULT_ROOT,
+        show_default=True,
+        help="Istio's root namespace, whose objects may speak about any host.",
+    )
+    @functools.wraps(command)
+    def with_tenancy(*, domain: str, mode: str, root_namespace: str, **rest: Any) -> Any:
+        root = Namespace(root_namespace)
+        tenancy = Tenancy(mode=TenancyMode(mode), root=root, domain=domain)
+        return command(tenancy=tenancy, **rest)
+
+    return cast("F", with_tenancy)
+
+
 _output = click.option(
     "-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True
 )
@@ -93,7 +125,7 @@ def cli() -> None:
     show_default=True,
     help="Where operators look; port 0 picks one.",
 )
-@_domain
+@_mesh_options
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -112,7 +144,7 @@ def serve(
     config_dir: Path,
     xds_address: Address,
     admin_address: Address,
-    domain: str,
+    tenancy: Tenancy,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
@@ -122,17 +154,17 @@ def serve(
         config_dir=config_dir,
         xds_address=xds_address,
         admin_address=admin_address,
-        domain=domain,
+        tenancy=tenancy,
     )
     run_until_signalled(lambda: run_server(settings, announce=click.echo))
 
 
 @cli.command()
 @_paths
-@_domain
-def validate(*, paths: Sequence[Path], domain: str) -> None:
+@_mesh_options
+def validate(*, paths: Sequence[Path], tenancy: Tenancy) -> None:
     """Check manifests, one line a problem; exit 1 if any is an error."""
-    offline = _read(paths, [GLOBAL_SPEC, everything()], domain)
+    offline = _read(paths, [GLOBAL_SPEC, everything()], tenancy)
     for entry in offline.entries:
         click.echo(str(entry))
     _conclude(offline)
@@ -153,14 +185,14 @@ def validate(*, paths: Sequence[Path], domain: str) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A JSON or YAML file with an Envoy node; default: a stock Envoy that sees all namespaces.",
 )
-@_domain
+@_mesh_options
 @_output
 def translate(
-    *, paths: Sequence[Path], target: str, node: Path | None, domain: str, output: str
+    *, paths: Sequence[Path], target: str, node: Path | None, tenancy: Tenancy, output: str
 ) -> None:
     """Print what proxies would be served, without a server; exit 1 on invalid input."""
     ads = spec_of_node(_load_node(node)) if node else everything()
-    offline = _read(paths, [GLOBAL_SPEC, ads], domain)
+    offline = _read(paths, [GLOBAL_SPEC, ads], tenancy)
     metards, of_ads = offline.scopes
     result: dict[str, object] = {}
     if target in ("metards", "all"):
@@ -287,9 +319,9 @@ async def _cancelled_by_signals(main: Coroutine[Any, Any, T]) -> T | None:
         return None
 
 
-def _read(paths: Sequence[Path], specs: Sequence[ScopeSpec], domain: str) -> Offline:
+def _read(paths: Sequence[Path], specs: Sequence[ScopeSpec], tenancy: Tenancy) -> Offline:
     configure_logging(level="error")
-    return translate_offline(read_paths(paths, decode), specs, domain=domain)
+    return translate_offline(read_paths(paths, decode), specs, tenancy=tenancy)
 
 
 def _conclude(offline: Offline) -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from aeraki_xds.mesh.tenancy import Tenancy
+
 DEFAULT_XDS_ADDRESS: Final = "127.0.0.1:15010"
 DEFAULT_ADMIN_ADDRESS: Final = "127.0.0.1:8080"
-DEFAULT_DOMAIN: Final = "cluster.local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,4 +40,4 @@ class ServeSettings:
     config_dir: Path
     xds_address: Address
     admin_address: Address
-    domain: str = DEFAULT_DOMAIN
+    tenancy: Tenancy

@@ -12,6 +12,7 @@ import pytest
 from aeraki_xds.admin.server import AdminServer
 from aeraki_xds.ingest.event import Event, SourceLost, Synced, Unreadable
 from aeraki_xds.mesh.problems import error
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline import Pipeline, Scopes
 from aeraki_xds.xds.admission import Node
 from aeraki_xds.xds.resource import CLUSTER, HTTP_ROUTES
@@ -60,7 +61,7 @@ async def desk() -> AsyncIterator[Desk]:
         scopes=scopes,
         sources=["folder"],
         clock=asyncio.get_running_loop().time,
-        domain="cluster.local",
+        tenancy=Tenancy(),
     )
     admin = AdminServer(pipeline=pipeline, hub=server.hub)
     host, port = await admin.start("127.0.0.1", 0)
@@ -127,6 +128,7 @@ async def test_syncz_shows_what_each_stream_was_sent_and_said_to_it(desk: Desk) 
         "parked": [],
         "sent": {"nonce": clusters.nonce, "version": clusters.version},
         "acked": {"nonce": clusters.nonce, "version": clusters.version},
+        "stale": 0,
         "nacks": 0,
         "lastError": "",
     }

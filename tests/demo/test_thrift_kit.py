@@ -335,7 +335,7 @@ async def test_no_process_outlives_its_parent(tmp_path: Path, number: signal.Sig
             parent.send_signal(number)
             await parent.wait()
             # The kernel's signal comes a moment after the death, and tells nobody else.
-            while any(map(lives, pids)):  # noqa: ASYNC110
+            while any(map(lives, pids)):
                 await asyncio.sleep(0.005)
     finally:
         if parent.returncode is None:

@@ -16,6 +16,7 @@ from aeraki_xds.mesh.objects import MeshObject, key_of
 from aeraki_xds.mesh.ports import BUILT_IN_CODECS, THRIFT_CODEC
 from aeraki_xds.mesh.problems import Severity
 from aeraki_xds.mesh.store import Store
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.translate.compose import Ads, MetaRds, compose
 from aeraki_xds.translate.listeners import Variant
 from aeraki_xds.translate.output import Output
@@ -55,8 +56,16 @@ def test_a_service_affects_its_own_hosts() -> None:
 
 
 def test_a_router_affects_the_host_that_it_routes() -> None:
-    mesh = Mesh(service(), service("other"))
+    mesh = Mesh(service(), service("other"), router("other", "other"), router("third", "other"))
     assert mesh.say(said(router("hello", "other"))) == {"hello"}
+
+
+def test_a_host_that_is_sent_to_for_the_first_or_the_last_time_is_affected() -> None:
+    """It gains or loses its clusters, if no port of it speaks a protocol of ours."""
+    mesh = Mesh(service(), service("other"))
+    assert mesh.say(said(router("hello", "other"))) == {"hello", "other"}
+    assert mesh.say(said(router("hello", "other", "hello"))) == {"hello"}
+    assert mesh.say(said(router("hello", "hello"))) == {"hello", "other"}
 
 
 def test_a_service_affects_the_hosts_whose_routers_send_to_it() -> None:
@@ -93,7 +102,7 @@ def test_a_router_that_no_longer_sends_to_a_host_is_not_affected_by_it() -> None
 def test_a_deleted_object_affects_what_it_was_about() -> None:
     mesh = Mesh(router("front", "back"), service("back"))
     assert mesh.say(gone(service("back"))) == {"front", "back"}
-    assert mesh.say(gone(router("front"))) == {"front"}
+    assert mesh.say(gone(router("front"))) == {"front", "back"}
 
 
 def test_an_application_protocol_affects_the_hosts_whose_ports_speak_it() -> None:
@@ -148,7 +157,7 @@ def test_a_host_that_nobody_declares_is_no_service() -> None:
 
 
 def test_short_names_are_read_in_the_domain_of_the_cluster() -> None:
-    graph = Graph(domain="mesh.test")
+    graph = Graph(tenancy=Tenancy(domain="mesh.test"))
     graph.update(Store().apply(said(service())))
     assert graph.hosts == {"hello.demo.svc.mesh.test"}
 
@@ -165,7 +174,7 @@ def test_the_oldest_destination_rule_is_in_force() -> None:
 
 
 def test_without_a_router_there_is_nothing_but_the_default_route() -> None:
-    assert Mesh(service()).graph.routing(full("hello")) == Routing()
+    assert Mesh(service()).graph.routing(full("hello")) == Routing(by_default=True)
 
 
 def test_the_oldest_router_is_in_force_and_the_other_is_told_of_the_conflict() -> None:
@@ -208,7 +217,7 @@ def test_a_meta_router_shadows_a_virtual_service_and_says_so() -> None:
 def test_a_host_without_a_meta_router_is_routed_by_its_virtual_service() -> None:
     mesh = Mesh(virtual_service("hello", "hello/v2"))
     assert mesh.graph.routing(full("hello")).router == virtual_service("hello", "hello/v2")
-    assert mesh.graph.router(full("hello")) == Routing()
+    assert mesh.graph.router(full("hello")) == Routing(by_default=True)
 
 
 @pytest.mark.parametrize(

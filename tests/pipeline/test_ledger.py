@@ -1,4 +1,4 @@
-"""The ledger of a scope: three rules about who has a name and what must not go yet.
+"""The ledger of a scope: who has a name, and what is in force.
 
 Clusters are called c1, c2, …, their endpoints likewise; a route table needs clusters, a listener
 its route table.
@@ -47,9 +47,9 @@ def listener(name: str, *tables: str, body: str = "1") -> Resource:
 
 
 def composed(
-    *resources: Resource, withheld: tuple[Resource, ...] = (), age: tuple[str, ...] = OLDER
+    *resources: Resource, kept: tuple[Resource, ...] = (), age: tuple[str, ...] = OLDER
 ) -> Composed:
-    return Composed(age=age, resources=resources, withheld=frozenset(each.id for each in withheld))
+    return Composed(age=age, resources=resources, kept=kept)
 
 
 def in_force(ledger: Ledger) -> set[str]:
@@ -98,94 +98,38 @@ def test_what_a_host_no_longer_claims_is_gone() -> None:
     assert not ledger.in_force
 
 
-# --- 1: last good -----------------------------------------------------------------------------
+# --- kept claims ------------------------------------------------------------------------------
 
 
-def test_a_withheld_name_stays_as_it_was() -> None:
+def test_a_kept_resource_is_in_force_where_nobody_claims_it() -> None:
     ledger = Ledger()
-    table = routes("r")
-    ledger.replace(A, composed(table))
+    table = routes("r", "c1")
+    ledger.replace(A, composed(table, cluster("c1")))
     ledger.settle()
-    ledger.replace(A, composed(withheld=(table,)))
-    assert ledger.settle() == {}
+    ledger.replace(A, composed(kept=(table, cluster("c1"))))
+    ledger.settle()
     assert ledger.in_force[table.id] is table
-
-
-def test_a_withheld_name_that_was_never_in_force_is_not_there() -> None:
-    ledger = Ledger()
-    ledger.replace(A, composed(withheld=(routes("r"),)))
-    assert ledger.settle() == {}
-    assert not ledger.in_force
-
-
-def test_with_a_withheld_route_stay_the_clusters_and_endpoints_that_it_needs() -> None:
-    ledger = Ledger()
-    table = routes("r", "c1")
-    ledger.replace(A, composed(table, cluster("c1"), endpoints("c1"), cluster("c2")))
-    ledger.settle()
-    ledger.replace(A, composed(withheld=(table,)))
-    ledger.settle()
-    assert in_force(ledger) == {"r:r", "c:c1", "e:c1"}
-
-
-def test_even_clusters_of_another_host_stay_while_a_kept_route_needs_them() -> None:
-    ledger = Ledger()
-    table = routes("r", "c1")
-    ledger.replace(A, composed(table))
-    ledger.replace(B, composed(cluster("c1"), endpoints("c1")))
-    ledger.settle()
-    ledger.replace(B, NOTHING)
-    ledger.replace(A, composed(withheld=(table,)))
-    assert ledger.settle() == {}
-    assert in_force(ledger) == {"r:r", "c:c1", "e:c1"}
-
-
-def test_a_cluster_that_a_kept_route_needs_still_changes_while_somebody_claims_it() -> None:
-    ledger = Ledger()
-    table = routes("r", "c1")
-    ledger.replace(A, composed(table, cluster("c1")))
-    ledger.settle()
-    newer = cluster("c1", "2")
-    ledger.replace(A, composed(newer, withheld=(table,)))
-    assert ledger.settle() == {newer.id: newer}
-
-
-def test_when_the_route_is_mended_what_it_held_back_is_let_go() -> None:
-    ledger = Ledger()
-    table = routes("r", "c1")
-    ledger.replace(A, composed(table, cluster("c1"), endpoints("c1")))
-    ledger.settle()
-    ledger.replace(A, composed(cluster("c2"), endpoints("c2"), withheld=(table,)))
-    ledger.settle()
-    assert in_force(ledger) == {"r:r", "c:c1", "e:c1", "c:c2", "e:c2"}
-    mended = routes("r", "c2")
-    ledger.replace(A, composed(mended, cluster("c2"), endpoints("c2")))
-    ledger.settle()
-    ledger.settle()
-    assert in_force(ledger) == {"r:r", "c:c2", "e:c2"}
-
-
-def test_when_the_host_is_gone_its_kept_route_and_what_it_needs_go_too() -> None:
-    ledger = Ledger()
-    table = routes("r", "c1")
-    ledger.replace(A, composed(table, cluster("c1"), endpoints("c1")))
-    ledger.settle()
-    ledger.replace(A, composed(withheld=(table,)))
-    ledger.settle()
-    ledger.replace(A, NOTHING)
-    ledger.settle()
-    assert not ledger.in_force
-
-
-def test_a_name_may_be_withheld_for_as_long_as_it_takes() -> None:
-    ledger = Ledger()
-    table = routes("r", "c1")
-    ledger.replace(A, composed(table, cluster("c1")))
-    ledger.settle()
-    for _ in range(3):
-        ledger.replace(A, composed(withheld=(table,)))
-        assert ledger.settle() == {}
     assert in_force(ledger) == {"r:r", "c:c1"}
+
+
+def test_a_kept_resource_yields_to_any_host_that_claims_it_and_takes_over_when_it_leaves() -> None:
+    ledger = Ledger()
+    old, new = cluster("c1"), cluster("c1", "2")
+    ledger.replace(A, composed(kept=(old,)))
+    ledger.replace(B, composed(new, age=YOUNGER))
+    assert ledger.settle() == {new.id: new}
+    assert list(ledger.collisions()) == []
+    ledger.replace(B, NOTHING)
+    assert ledger.settle() == {old.id: old}
+
+
+def test_what_is_no_longer_kept_is_gone() -> None:
+    ledger = Ledger()
+    ledger.replace(A, composed(kept=(cluster("c1"),)))
+    ledger.settle()
+    ledger.replace(A, composed(cluster("c2")))
+    ledger.settle()
+    assert in_force(ledger) == {"c:c2"}
 
 
 # --- 2: the older has it ----------------------------------------------------------------------
@@ -227,7 +171,7 @@ def test_claims_of_one_age_go_by_the_name_of_the_host() -> None:
 
 def test_the_younger_does_not_have_the_socket_while_the_older_lacks_its_routes() -> None:
     ledger = Ledger()
-    ledger.replace(A, composed(listener("socket", "of a"), withheld=(routes("of a"),)))
+    ledger.replace(A, composed(listener("socket", "of a")))
     ledger.replace(B, composed(listener("socket", "of b"), routes("of b"), age=YOUNGER))
     ledger.settle()
     assert in_force(ledger) == {"r:of b"}
@@ -253,7 +197,7 @@ def test_a_listener_whose_routes_are_kept_stays() -> None:
     socket, table = listener("l", "r"), routes("r")
     ledger.replace(A, composed(socket, table))
     ledger.settle()
-    ledger.replace(A, composed(socket, withheld=(table,)))
+    ledger.replace(A, composed(socket, kept=(table,)))
     assert ledger.settle() == {}
 
 
@@ -281,7 +225,9 @@ def claims(draw: st.DrawFn, host: Host) -> Composed:
         resources.append(routes(name, *sorted(draw(st.sets(st.sampled_from(("c1", "c2")))))))
     for name in draw(st.sets(st.sampled_from(("l1", "l2")))):
         resources.append(listener(name, *draw(st.sets(st.sampled_from(names)))))
-    return composed(*resources, age=draw(st.sampled_from((OLDER, YOUNGER))))
+    split = draw(st.integers(0, len(resources)))
+    age = draw(st.sampled_from((OLDER, YOUNGER)))
+    return composed(*resources[:split], kept=tuple(resources[split:]), age=age)
 
 
 steps = st.sampled_from(HOSTS).flatmap(
@@ -291,7 +237,7 @@ steps = st.sampled_from(HOSTS).flatmap(
 
 @settings(deadline=None, max_examples=40)
 @given(batches=st.lists(st.lists(steps, min_size=1, max_size=2), max_size=6))
-def test_without_anything_withheld_history_leaves_no_trace(
+def test_history_leaves_no_trace(
     batches: list[list[tuple[Host, Composed]]],
 ) -> None:
     ledger = Ledger()

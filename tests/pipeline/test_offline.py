@@ -10,6 +10,7 @@ from aeraki_xds.ingest.event import Event, Synced, Unreadable
 from aeraki_xds.mesh.names import Namespace
 from aeraki_xds.mesh.objects import MeshObject, StringMatch
 from aeraki_xds.mesh.problems import error
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.offline import Offline, translate
 from aeraki_xds.pipeline.scopes import GLOBAL_SPEC, ScopeSpec, everything
 from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, HTTP_ROUTES, LISTENER, THRIFT_ROUTES
@@ -22,7 +23,7 @@ V2 = "outbound|9090|v2|hello.demo.svc.cluster.local"
 
 
 def offline(events: Sequence[Event], *specs: ScopeSpec) -> Offline:
-    return translate(events, specs or (GLOBAL_SPEC, everything()), domain="cluster.local")
+    return translate(events, specs or (GLOBAL_SPEC, everything()), tenancy=Tenancy())
 
 
 def lines(*items: MeshObject) -> list[str]:

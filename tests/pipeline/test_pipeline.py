@@ -17,6 +17,7 @@ from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import Host
 from aeraki_xds.mesh.objects import MeshObject
 from aeraki_xds.mesh.problems import error
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline import Pipeline, Scopes, composer
 from aeraki_xds.pipeline.scopes import GLOBAL
 from aeraki_xds.translate.compose import Recipe, compose
@@ -65,7 +66,7 @@ class Rig:
             scopes=self.scopes,
             sources=sources,
             clock=asyncio.get_running_loop().time,
-            domain="cluster.local",
+            tenancy=Tenancy(),
         )
 
     async def say(self, events: Sequence[Event]) -> None:
@@ -293,7 +294,7 @@ async def test_a_long_composition_gives_the_loop_its_turn() -> None:
         scopes=Scopes(),
         sources=["folder"],
         clock=lambda: next(ticks) / 100,  # every look at the clock costs more than a slice
-        domain="cluster.local",
+        tenancy=Tenancy(),
     )
     turns = 0
 
@@ -500,7 +501,6 @@ async def test_a_router_that_can_no_longer_be_read_stays_as_it_was() -> None:
         assert [entry.in_force for entry in rig.pipeline.report] == [True]
 
 
-@pytest.mark.xfail(reason="the last good output is kept per scope, not per host")
 @virtual_time
 async def test_a_new_scope_of_a_host_with_a_last_good_route_has_that_route_too() -> None:
     """Which scope asks first must not decide who is routed."""

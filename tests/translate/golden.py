@@ -22,7 +22,7 @@ import yaml
 
 from aeraki_xds.ingest.decode import Unidentified, decode
 from aeraki_xds.mesh.change import Rejected, Upsert
-from aeraki_xds.mesh.names import DEFAULT_DOMAIN
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.offline import Offline, translate
 from aeraki_xds.pipeline.scopes import GLOBAL_SPEC, ScopeSpec, everything, spec_of_node
 
@@ -67,7 +67,7 @@ class Case:
         return files | ({PROBLEMS: problems} if problems else {})
 
     def translated(self) -> Offline:
-        return translate(self.events(), self.outputs.values(), domain=DEFAULT_DOMAIN)
+        return translate(self.events(), self.outputs.values(), tenancy=Tenancy())
 
     def _ads_spec(self) -> ScopeSpec:
         node = self.folder / "node.yaml"

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aeraki_xds.mesh.names import DEFAULT_DOMAIN
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.offline import Offline, translate
 from aeraki_xds.pipeline.scopes import GLOBAL_SPEC, everything
 from tests.translate.golden import Case, Event
@@ -61,7 +61,7 @@ def test_bytes_do_not_depend_on_the_hash_seed() -> None:
 def in_order() -> tuple[list[str], Offline]:
     """What the objects become in the order in which they are written."""
     prints = [fingerprint(LARGE, spec.recipe) for spec in SPECS]
-    return prints, translate(LARGE, SPECS, domain=DEFAULT_DOMAIN)
+    return prints, translate(LARGE, SPECS, tenancy=Tenancy())
 
 
 @settings(max_examples=15, deadline=None)
@@ -73,4 +73,4 @@ def test_bytes_do_not_depend_on_the_order_in_which_objects_come(events: list[Eve
 @settings(max_examples=10, deadline=None)
 @given(events=st.permutations(LARGE))
 def test_what_is_said_does_not_depend_on_the_order_either(events: list[Event]) -> None:
-    assert translate(events, SPECS, domain=DEFAULT_DOMAIN) == in_order()[1]
+    assert translate(events, SPECS, tenancy=Tenancy()) == in_order()[1]

@@ -14,7 +14,7 @@ from aeraki_xds._proto.envoy.config.endpoint.v3 import ClusterLoadAssignment
 from aeraki_xds._proto.envoy.extensions.filters.network.thrift_proxy.v3 import RouteConfiguration
 from aeraki_xds._proto.message_pool import default_message_pool
 from aeraki_xds.encode import type_url
-from aeraki_xds.mesh.names import DEFAULT_DOMAIN
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.offline import Plain, translate
 from aeraki_xds.pipeline.scopes import GLOBAL_SPEC, everything
 from tests.official import assert_agrees
@@ -55,7 +55,7 @@ def test_every_resource_reads_the_same_to_the_official_classes(case: Case) -> No
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_a_resource_bears_the_name_that_it_is_served_under(case: Case) -> None:
-    offline = translate(case.events(), (GLOBAL_SPEC, everything()), domain=DEFAULT_DOMAIN)
+    offline = translate(case.events(), (GLOBAL_SPEC, everything()), tenancy=Tenancy())
     for plain in offline.scopes:
         for url, resources in plain.items():
             for name, resource in resources.items():
@@ -65,11 +65,10 @@ def test_a_resource_bears_the_name_that_it_is_served_under(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_what_is_served_to_a_stock_envoy_names_nothing_that_is_not_there(case: Case) -> None:
-    offline = translate(case.events(), (everything(),), domain=DEFAULT_DOMAIN)
+    offline = translate(case.events(), (everything(),), tenancy=Tenancy())
     assert dangling(offline.scopes[0]) == set()
 
 
-@pytest.mark.xfail(reason="clusters are composed for services with a port of ours only")
 @pytest.mark.parametrize("target", ["resolution-none", "no-port-of-ours"])
 def test_a_route_to_a_service_that_has_no_cluster_is_not_served(target: str) -> None:
     """Such a call fails with `unknown cluster`, and nobody was told."""
@@ -93,7 +92,7 @@ def test_a_route_to_a_service_that_has_no_cluster_is_not_served(target: str) -> 
         "spec": {"hosts": ["hello"], "routes": [{"route": [{"destination": {"host": "other"}}]}]},
     }
     events = [*hello, *events_of([other, router])]
-    assert dangling(translate(events, (everything(),), domain=DEFAULT_DOMAIN).scopes[0]) == set()
+    assert dangling(translate(events, (everything(),), tenancy=Tenancy()).scopes[0]) == set()
 
 
 def dangling(plain: Plain) -> set[str]:

@@ -136,6 +136,7 @@ def _type(stream: Stream, type_url: TypeUrl) -> dict[str, object]:
         "sent": {"nonce": status.sent_nonce, "version": status.sent_version},
         "acked": {"nonce": status.acked_nonce, "version": status.acked_version},
         "nacks": status.nacks,
+        "stale": status.stale,
         "lastError": status.last_error,
     }
 

@@ -18,7 +18,7 @@ from typing import Final, TypeGuard
 from aeraki_xds.ingest import shape
 from aeraki_xds.mesh import validation
 from aeraki_xds.mesh.change import Rejected, Upsert
-from aeraki_xds.mesh.names import Host, Key, Kind, Namespace, full_host
+from aeraki_xds.mesh.names import Key, Kind, Namespace
 from aeraki_xds.mesh.objects import CLUSTER_SCOPED, OBJECT_TYPES
 from aeraki_xds.mesh.problems import Problem, error, has_errors, warning
 
@@ -65,7 +65,7 @@ def decode(
         problems += item if isinstance(item, tuple) else validation.check(item)
         if not isinstance(item, tuple) and not has_errors(problems):
             return Upsert(key=key, item=item, origin=origin, problems=tuple(problems))
-    hosts = _hosts(document.get("spec"), key.namespace)
+    hosts = _hosts(document.get("spec"))
     return Rejected(key=key, origin=origin, problems=tuple(problems), hosts=hosts)
 
 
@@ -173,11 +173,11 @@ def _with_namespace(document: Mapping[str, object], key: Key) -> dict[str, objec
     return {"metadata": named, "spec": document.get("spec", {})}
 
 
-def _hosts(spec: object, namespace: Namespace) -> frozenset[Host]:
+def _hosts(spec: object) -> frozenset[str]:
     """The hosts that a document names, as far as can be read, whatever its kind calls them."""
     if not isinstance(spec, Mapping):
         return frozenset()
     found: list[object] = []
     for value in (spec.get("hosts"), spec.get("host")):
         found += value if isinstance(value, (list, tuple)) else [value]
-    return frozenset(full_host(name, namespace) for name in found if _is_name(name))
+    return frozenset(name for name in found if isinstance(name, str) and _is_name(name))

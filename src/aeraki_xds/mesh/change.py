@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aeraki_xds.mesh.names import Host, Key
+from aeraki_xds.mesh.names import Key
 from aeraki_xds.mesh.objects import MeshObject
 from aeraki_xds.mesh.problems import Problem
 
@@ -34,14 +34,14 @@ class Delete:
 class Rejected:
     """The object is there and cannot be used: its last good version stays in force.
 
-    `hosts` are those that it names as far as could be read: without a last good version nothing
-    is decided about them (they are held), least of all a default route.
+    `hosts` are those that it names, as written and as far as could be read: without a last good
+    version nothing is decided about them (they are held), least of all a default route.
     """
 
     key: Key
     origin: str
     problems: tuple[Problem, ...]
-    hosts: frozenset[Host] = field(default_factory=frozenset)
+    hosts: frozenset[str] = field(default_factory=frozenset)
 
 
 ObjectEvent = Upsert | Delete | Rejected

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Host, Key, Kind, Namespace, full_host
+from aeraki_xds.mesh.names import Host, Key, Kind, Namespace, full_host
 from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
@@ -24,13 +24,20 @@ from aeraki_xds.mesh.objects import (
     key_of,
 )
 from aeraki_xds.mesh.ports import BUILT_IN_CODECS, parse_port_name
-from aeraki_xds.mesh.problems import Finding, error, warning
+from aeraki_xds.mesh.problems import Finding, Problem, error, warning
 from aeraki_xds.mesh.rules import Rule, applies_to_mesh, rules_of, targets_of, unread_matches
 from aeraki_xds.mesh.service import Service, service_of
 from aeraki_xds.mesh.store import Change
+from aeraki_xds.mesh.tenancy import Tenancy, hosts_named, rate_limit_host
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_DECLARING: Final = frozenset({Kind.SERVICE_ENTRY, Kind.DESTINATION_RULE})
+"""Kinds that say what a host is: its ports, its subsets."""
+
+_ROUTING: Final = frozenset({Kind.META_ROUTER, Kind.VIRTUAL_SERVICE})
+"""Kinds that say how calls to a host are routed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,20 +54,24 @@ class Routing:
     """How calls to a host are routed.
 
     `held`: a router of the host cannot be understood and none was ever in force, so nothing may
-    be decided, least of all the default route. No `router` and not held: the default route.
+    be decided, least of all the default route. `by_default`: nobody wrote a rule, so everything
+    goes to the service itself. No rules otherwise means that none could be read: calls match
+    nothing, for leaving rules out must not widen any.
     """
 
     router: MetaRouter | VirtualService | None = None
     rules: tuple[Rule, ...] = ()
+    by_default: bool = False
     held: bool = False
     findings: tuple[Finding, ...] = ()
 
 
 class Graph:
-    """The mesh, indexed. `domain` is the cluster's DNS suffix."""
+    """The mesh, indexed; `tenancy` says who may speak about what, and the DNS suffix."""
 
-    def __init__(self, *, domain: str = DEFAULT_DOMAIN) -> None:
-        self._domain = domain
+    def __init__(self, *, tenancy: Tenancy | None = None) -> None:
+        self.verdicts: dict[Key, tuple[Finding, ...]] = {}
+        self._tenancy = tenancy or Tenancy()
         self._objects: dict[Key, MeshObject] = {}
         self._links: dict[Key, Links] = {}
         self._about: dict[tuple[Kind, Host], set[Key]] = defaultdict(set)
@@ -69,42 +80,71 @@ class Graph:
         self._held: dict[Host, set[Key]] = defaultdict(set)
 
     def update(self, changes: Iterable[Change]) -> frozenset[Host]:
-        """Take changes and return every host whose translation may differ now."""
+        """Take changes and return every host whose translation may differ now.
+
+        `verdicts` are brought up to date with it: what is wrong with an object because of others.
+        """
         touched: set[Host] = set()
+        declared: set[Host] = set()
+        judged: set[Key] = set()
         for change in changes:
-            if change.before is not None:
-                touched |= self._remove(change.key)
-            if change.after is not None:
-                touched |= self._add(change.key, change.after)
-            if change.key.kind in (Kind.META_ROUTER, Kind.VIRTUAL_SERVICE):
-                touched |= self._hold(change)
-        senders = (key for host in touched for key in self._senders.get(host, ()))
+            hosts = self._take(change)
+            touched |= hosts
+            judged |= {change.key}
+            if change.key.kind in _DECLARING:
+                declared |= hosts
+        # Who sends to a host is touched by what the host is, not by how the host itself routes.
+        senders = {key for host in declared for key in self._senders.get(host, ())}
+        judged |= senders
+        judged.update(key for host in touched for kind in Kind for key in self._keys(kind, host))
+        self._judge(judged)
         return frozenset(touched.union(*(self._links[key].hosts for key in senders)))
+
+    def _take(self, change: Change) -> set[Host]:
+        """Replace one object in the indexes; returns the hosts that it touches."""
+        was_target = self._targets_of(change.key)
+        touched: set[Host] = set()
+        if change.before is not None:
+            touched |= self._remove(change.key)
+        if change.after is not None:
+            touched |= self._add(change.key, change.after)
+        if change.key.kind in _ROUTING:
+            touched |= self._hold(change)
+        # A host that is sent to for the first or the last time gains or loses its clusters.
+        targets = was_target | self._targets_of(change.key)
+        if targets:
+            alone = {h for h in targets if self._senders.get(h, set()) <= {change.key}}
+            touched |= {h for h in alone if (h in was_target) != (h in self._senders)}
+        return touched
 
     @property
     def hosts(self) -> frozenset[Host]:
         """Every host that a ServiceEntry declares."""
         return frozenset(host for kind, host in self._about if kind is Kind.SERVICE_ENTRY)
 
+    def is_target(self, host: Host) -> bool:
+        """Whether some router sends to the host."""
+        return host in self._senders
+
     def service(self, host: Host) -> tuple[Service, tuple[Finding, ...]] | None:
         """What the ServiceEntries of a host say together."""
         entries = [
             item
-            for item in self._oldest_first(Kind.SERVICE_ENTRY, host)
+            for item in self._in_force(Kind.SERVICE_ENTRY, host)
             if isinstance(item, ServiceEntry)
         ]
         return service_of(host, entries) if entries else None
 
     def destination_rule(self, host: Host) -> DestinationRule | None:
         """The DestinationRule in force for a host: the oldest."""
-        found = self._oldest_first(Kind.DESTINATION_RULE, host)
+        found = self._in_force(Kind.DESTINATION_RULE, host)
         return found[0] if found and isinstance(found[0], DestinationRule) else None
 
     def router(self, host: Host) -> Routing:
         """The MetaRouter in force for a host; a younger one for the same host is a conflict."""
-        found = self._oldest_first(Kind.META_ROUTER, host)
+        found = self._in_force(Kind.META_ROUTER, host)
         if not found:
-            return Routing(held=self._is_held(Kind.META_ROUTER, host))
+            return _unrouted(held=self._is_held(Kind.META_ROUTER, host))
         oldest = found[0]
         assert isinstance(oldest, MetaRouter)
         message = (
@@ -115,12 +155,17 @@ class Graph:
             Finding(key=key_of(other), problem=error("spec.hosts[0]", message))
             for other in found[1:]
         )
-        return Routing(router=oldest, rules=rules_of(oldest, self._full), findings=findings)
+        return Routing(
+            router=oldest,
+            rules=rules_of(oldest, self._full),
+            by_default=not oldest.spec.routes,
+            findings=findings,
+        )
 
     def routing(self, host: Host) -> Routing:
         """The rules of a host of a native protocol: MetaRouter before VirtualService."""
         routing = self.router(host)
-        services = self._oldest_first(Kind.VIRTUAL_SERVICE, host)
+        services = self._in_force(Kind.VIRTUAL_SERVICE, host)
         if routing.router is not None or routing.held:
             message = f"shadowed: {host} is routed by a MetaRouter, this has no effect there"
             shadowed = tuple(
@@ -129,7 +174,7 @@ class Graph:
             )
             return replace(routing, findings=routing.findings + shadowed)
         if not services:
-            return Routing(held=self._is_held(Kind.VIRTUAL_SERVICE, host))
+            return _unrouted(held=self._is_held(Kind.VIRTUAL_SERVICE, host))
         oldest = services[0]
         assert isinstance(oldest, VirtualService)
         message = f"conflict: {host} is routed by the older {key_of(oldest)}"
@@ -138,22 +183,72 @@ class Graph:
             for other in services[1:]
         ]
         findings += [Finding(key=key_of(oldest), problem=p) for p in unread_matches(oldest)]
-        rules = rules_of(oldest, self._full)
-        return Routing(router=oldest, rules=rules, findings=tuple(findings))
+        return Routing(
+            router=oldest,
+            rules=rules_of(oldest, self._full),
+            by_default=not oldest.spec.http,
+            findings=tuple(findings),
+        )
 
     def codec(self, application: str) -> str | None:
         """The codec of an application protocol: built in, or declared by the oldest object."""
-        declared = [
-            item
-            for key in self._applications.get(application, ())
-            if isinstance(item := self._objects[key], ApplicationProtocol)
-        ]
-        return BUILT_IN_CODECS.get(application) or (
-            min(declared, key=age).spec.codec if declared else None
-        )
+        declared = self._declarers(application)
+        return BUILT_IN_CODECS.get(application) or (declared[0].spec.codec if declared else None)
 
-    def _oldest_first(self, kind: Kind, host: Host) -> list[MeshObject]:
-        return sorted((self._objects[key] for key in self._about.get((kind, host), ())), key=age)
+    def _declarers(self, application: str) -> list[ApplicationProtocol]:
+        found = (self._objects[key] for key in self._applications.get(application, ()))
+        return sorted((f for f in found if isinstance(f, ApplicationProtocol)), key=age)
+
+    def _keys(self, kind: Kind, host: Host) -> set[Key]:
+        return self._about.get((kind, host), set())
+
+    def _entries(self, host: Host) -> list[ServiceEntry]:
+        """Everything that declares a host, oldest first, whether it may or not."""
+        found = (self._objects[key] for key in self._keys(Kind.SERVICE_ENTRY, host))
+        return sorted((each for each in found if isinstance(each, ServiceEntry)), key=age)
+
+    def _in_force(self, kind: Kind, host: Host) -> list[MeshObject]:
+        """The objects of a kind that may speak about a host, oldest first."""
+        items = sorted((self._objects[key] for key in self._keys(kind, host)), key=age)
+        entries = self._entries(host)
+        return [item for item in items if self._tenancy.counts(item, host, entries)]
+
+    def _judge(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            item = self._objects.get(key)
+            problems = tuple(self._problems(item)) if item is not None else ()
+            if problems:
+                self.verdicts[key] = tuple(Finding(key=key, problem=each) for each in problems)
+            else:
+                self.verdicts.pop(key, None)
+
+    def _problems(self, item: MeshObject) -> Iterable[Problem]:
+        """What an object may not do, and what it does in vain."""
+        namespace = Namespace(item.metadata.namespace)
+        if isinstance(item, ApplicationProtocol):
+            oldest = self._declarers(item.spec.protocol)[0]
+            if oldest is not item and oldest.spec.codec != item.spec.codec:
+                message = (
+                    f"conflict: {item.spec.protocol!r} is declared by the older {key_of(oldest)}"
+                )
+                yield error("spec.protocol", message)
+            return
+        for field, name in hosts_named(item):
+            host = self._full(name, namespace)
+            entries = self._entries(host)
+            owner = self._tenancy.may_speak(namespace, host, entries)
+            if owner is not None:
+                yield self._tenancy.foreign_host(field, host, owner)
+            elif not entries and isinstance(item, MetaRouter):
+                yield warning(field, f"no ServiceEntry declares {host}: the router has no effect")
+        if isinstance(item, MetaRouter):
+            yield from self._tenancy.borrowed(item)
+            limiter = rate_limit_host(item)
+            if limiter is not None:
+                owner = self._tenancy.may_speak(namespace, limiter, self._entries(limiter))
+                if owner is not None:
+                    field = "spec.globalRateLimit.rateLimitService"
+                    yield self._tenancy.foreign_host(field, limiter, owner)
 
     def _is_held(self, kind: Kind, host: Host) -> bool:
         return any(key.kind is kind for key in self._held.get(host, ()))
@@ -192,14 +287,20 @@ class Graph:
         return {host for each in keys for host in self._links[each].hosts}
 
     def _hold(self, change: Change) -> frozenset[Host]:
-        for host in change.held_before:
+        before = {self._full(name, change.key.namespace) for name in change.held_before}
+        after = {self._full(name, change.key.namespace) for name in change.held}
+        for host in before:
             _discard(self._held, host, change.key)
-        for host in change.held:
+        for host in after:
             self._held[host].add(change.key)
-        return change.held_before | change.held
+        return frozenset(before | after)
+
+    def _targets_of(self, key: Key) -> frozenset[Host]:
+        links = self._links.get(key)
+        return links.targets if links is not None else frozenset()
 
     def _full(self, name: str, namespace: Namespace) -> Host:
-        return full_host(name, namespace, self._domain)
+        return full_host(name, namespace, self._tenancy.domain)
 
     def _links_of(self, item: MeshObject) -> Links:
         namespace = Namespace(item.metadata.namespace)
@@ -222,12 +323,18 @@ class Graph:
             case VirtualService() if not applies_to_mesh(item):
                 return Links()
             case MetaRouter() | VirtualService():
+                targets = targets_of(rules_of(item, self._full))
+                limited_by = rate_limit_host(item) if isinstance(item, MetaRouter) else None
                 return Links(
                     hosts=frozenset(self._full(host, namespace) for host in item.spec.hosts),
-                    targets=targets_of(rules_of(item, self._full)),
+                    targets=targets | {limited_by} if limited_by else targets,
                 )
             case ApplicationProtocol():
                 return Links(applications=frozenset({item.spec.protocol}))
+
+
+def _unrouted(*, held: bool) -> Routing:
+    return Routing(by_default=not held, held=held)
 
 
 def _discard(index: dict[K, set[V]], key: K, member: V) -> None:

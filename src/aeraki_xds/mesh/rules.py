@@ -163,10 +163,12 @@ def _http_rules(item: VirtualService, n: int, route: HttpRoute, name_of: Namer) 
 
 
 def _http_match(raw: dict[str, object]) -> HttpMatch | None:
+    """None for what cannot be matched, `method` and a header of that name at once included."""
     try:
-        return msgspec.convert(raw, HttpMatch)
+        match = msgspec.convert(raw, HttpMatch)
     except msgspec.ValidationError:
         return None
+    return None if match.method is not None and "method" in match.headers else match
 
 
 def _http_attributes(match: HttpMatch) -> tuple[tuple[str, StringMatch], ...]:

@@ -11,19 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
-from aeraki_xds.mesh.names import Host, Key
+from aeraki_xds.mesh.names import Key
 from aeraki_xds.mesh.objects import MeshObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One key before and after; `held` are the hosts that a rejection without past holds."""
+    """One key before and after; `held` are the hosts that a rejection without past holds, as
+    written."""
 
     key: Key
     before: MeshObject | None = None
     after: MeshObject | None = None
-    held_before: frozenset[Host] = frozenset()
-    held: frozenset[Host] = frozenset()
+    held_before: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
 
 
 class Store:
@@ -36,7 +37,7 @@ class Store:
 
     def apply(self, events: Iterable[ObjectEvent]) -> tuple[Change, ...]:
         """Take events in order and say what changed, each key once."""
-        before: dict[Key, tuple[MeshObject | None, frozenset[Host]]] = {}
+        before: dict[Key, tuple[MeshObject | None, frozenset[str]]] = {}
         for event in events:
             key = event.key
             before.setdefault(key, (self.objects.get(key), self._held(key)))
@@ -63,6 +64,6 @@ class Store:
         )
         return tuple(c for c in changes if c.before != c.after or c.held_before != c.held)
 
-    def _held(self, key: Key) -> frozenset[Host]:
+    def _held(self, key: Key) -> frozenset[str]:
         rejected = self.rejected.get(key)
         return rejected.hosts if rejected is not None and key not in self.objects else frozenset()

@@ -7,6 +7,7 @@ until the host is composed again. A host that cannot be composed keeps its last 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import structlog
@@ -26,13 +27,16 @@ V = TypeVar("V")
 
 
 class Composer:
-    """The composed hosts of one recipe."""
+    """The composed hosts of one recipe. `compose` prepares, `settle` puts in place."""
 
     def __init__(self, *, graph: Graph, recipe: Recipe) -> None:
         self._graph: Final = graph
         self._recipe: Final = recipe
         self._composed: dict[Host, Composed] = {}
         self._findings: dict[Host, tuple[Finding, ...]] = {}
+        self._prepared: dict[Host, tuple[Composed, frozenset[ResourceId]]] = {}
+        self._withheld: dict[Host, frozenset[ResourceId]] = {}
+        self._by_id: dict[ResourceId, Resource] = {}
         self._log = structlog.get_logger("aeraki_xds.compose")
 
     @property
@@ -44,16 +48,58 @@ class Composer:
         """Compose a host anew."""
         try:
             output = compose(self._graph, host, self._recipe)
-            composed = _encoded(output, self._composed.get(host, NOTHING))
+            self._prepared[host] = _encoded(output, self._composed.get(host, NOTHING))
+            findings = output.findings
         except Exception:  # noqa: BLE001
             # The border of one object: its failure must not cost another host its routes.
             self._log.exception("composing failed, the last good output stays", host=host)
-            return
-        for finding in output.findings:
+            findings = self._failed(host)
+        for finding in findings:
             if finding not in self._findings.get(host, ()):
                 self._log.warning("found", object=str(finding.key), problem=str(finding.problem))
-        _set_or_drop(self._findings, host, output.findings)
-        _set_or_drop(self._composed, host, composed if composed != NOTHING else None)
+        _set_or_drop(self._findings, host, findings)
+
+    def settle(self) -> frozenset[Host]:
+        """Put in place what was composed; returns the hosts whose claims may differ.
+
+        A host that withholds a name keeps its last good version and everything that this needs,
+        as it was before this pass, whoever owned it: its cluster may just have been dropped.
+        """
+        prepared, self._prepared = self._prepared, {}
+        for host, (_, withheld) in prepared.items():
+            _set_or_drop(self._withheld, host, withheld)
+        kept = {host: self._last_good(host, withheld) for host, withheld in self._withheld.items()}
+        for host, (composed, _) in prepared.items():
+            for resource in self._composed.get(host, NOTHING).resources:
+                self._by_id.pop(resource.id, None)
+            self._composed[host] = composed
+        for host in prepared.keys() | kept.keys():
+            composed = replace(self._composed.get(host, NOTHING), kept=kept.get(host, ()))
+            self._by_id.update((resource.id, resource) for resource in composed.resources)
+            _set_or_drop(self._composed, host, composed if composed != NOTHING else None)
+        return frozenset(prepared.keys() | kept.keys())
+
+    def _last_good(self, host: Host, withheld: frozenset[ResourceId]) -> tuple[Resource, ...]:
+        before = self._composed.get(host, NOTHING)
+        known = {resource.id: resource for resource in (*before.kept, *before.resources)}
+        found: dict[ResourceId, Resource] = {}
+        waiting = list(withheld)
+        while waiting:
+            identity = waiting.pop()
+            resource = known.get(identity) if identity in withheld else None
+            resource = resource or self._by_id.get(identity) or known.get(identity)
+            if resource is not None and identity not in found:
+                found[identity] = resource
+                waiting += resource.needs
+        return tuple(found.values())
+
+    def _failed(self, host: Host) -> tuple[Finding, ...]:
+        declared = self._graph.service(host)
+        if declared is None:
+            return ()
+        message = f"internal error while composing {host}; its last good output stays, see the log"
+        key = key_of(declared[0].ports[0].entry) if declared[0].ports else None
+        return (Finding(key=key, problem=error("", message)),) if key else ()
 
     def hand_over(self, host: Host, spec: ScopeSpec, ledger: Ledger) -> None:
         """Put a host's claims into a scope's ledger, or none where the scope may not see it."""
@@ -80,8 +126,11 @@ def _collision_message(collision: Collision) -> str:
     )
 
 
-def _encoded(output: Output, before: Composed) -> Composed:
-    """Encode the drafts; a resource with the same bytes stays the same object."""
+def _encoded(output: Output, before: Composed) -> tuple[Composed, frozenset[ResourceId]]:
+    """Encode the drafts, and say which names are withheld.
+
+    A resource with the same bytes stays the same object.
+    """
     known = {resource.id: resource for resource in before.resources}
     resources: list[Resource] = []
     for draft in output.drafts:
@@ -92,11 +141,8 @@ def _encoded(output: Output, before: Composed) -> Composed:
         old = known.get(identity)
         same = old is not None and old.digest == made.digest and old.needs == made.needs
         resources.append(old if same and old is not None else made)
-    return Composed(
-        age=output.age,
-        resources=tuple(resources),
-        withheld=frozenset(_resource_id(identity) for identity in output.withheld),
-    )
+    withheld = frozenset(_resource_id(identity) for identity in output.withheld)
+    return Composed(age=output.age, resources=tuple(resources)), withheld
 
 
 def _resource_id(identity: DraftId) -> ResourceId:

@@ -15,6 +15,7 @@ from aeraki_xds.mesh.change import Delete, Rejected, Upsert
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.problems import Finding
 from aeraki_xds.mesh.store import Store
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.composer import Composer, conflicts
 from aeraki_xds.pipeline.ledger import Ledger
 from aeraki_xds.pipeline.report import Entry, entries
@@ -38,14 +39,19 @@ class Offline:
         return not any(entry.is_error for entry in self.entries)
 
 
-def translate(events: Iterable[Event], specs: Iterable[ScopeSpec], *, domain: str) -> Offline:
+def translate(
+    events: Iterable[Event],
+    specs: Iterable[ScopeSpec],
+    *,
+    tenancy: Tenancy,
+) -> Offline:
     """Compose every host for every spec."""
-    store, graph = Store(), Graph(domain=domain)
+    store, graph = Store(), Graph(tenancy=tenancy)
     said = list(events)
     about_objects = [e for e in said if isinstance(e, Upsert | Delete | Rejected)]
     graph.update(store.apply(about_objects))
     scopes: list[Plain] = []
-    findings: list[Finding] = []
+    findings = [finding for found in graph.verdicts.values() for finding in found]
     for spec in specs:
         plain, found = _compose(graph, spec)
         scopes.append(plain)
@@ -63,6 +69,7 @@ def _compose(graph: Graph, spec: ScopeSpec) -> tuple[Plain, list[Finding]]:
     ledger = Ledger()
     for host in sorted(graph.hosts):
         composer.compose(host)
+    for host in composer.settle():
         composer.hand_over(host, spec, ledger)
     ledger.settle()
     plain: Plain = {}

@@ -9,7 +9,7 @@ recipe whatever the number of scopes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +18,10 @@ import structlog
 from aeraki_xds.ingest.event import Event, SourceLost, Synced, Unreadable
 from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
 from aeraki_xds.mesh.graph import Graph
-from aeraki_xds.mesh.names import Host
+from aeraki_xds.mesh.names import Host, Key
+from aeraki_xds.mesh.problems import Finding
 from aeraki_xds.mesh.store import Store
+from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.coalesce import Inbox
 from aeraki_xds.pipeline.composer import Composer, conflicts
 from aeraki_xds.pipeline.ledger import Ledger
@@ -54,10 +56,10 @@ class Pipeline:
         scopes: Scopes,
         sources: Iterable[str],
         clock: Callable[[], float],
-        domain: str,
+        tenancy: Tenancy,
     ) -> None:
         self.store: Final = Store()
-        self.graph: Final = Graph(domain=domain)
+        self.graph: Final = Graph(tenancy=tenancy)
         self.inbox: Final = Inbox(clock=clock)
         self.sources: Final = {name: SourceState() for name in sources}
         self.unreadable: dict[str, Unreadable] = {}
@@ -83,7 +85,8 @@ class Pipeline:
     @property
     def report(self) -> list[Entry]:
         """Everything that is wrong with the configuration now."""
-        findings = [f for composer in self._composers.values() for f in composer.findings]
+        findings = [f for found in self.graph.verdicts.values() for f in found]
+        findings += (f for composer in self._composers.values() for f in composer.findings)
         for ledger in self._ledgers.values():
             findings += conflicts(self.graph, ledger)
         return entries(self.store, self.unreadable.values(), findings)
@@ -99,7 +102,9 @@ class Pipeline:
         async with self._turn:
             started = self._clock()
             changes = self.store.apply(self._note(events))
+            verdicts = {change.key: self.graph.verdicts.get(change.key, ()) for change in changes}
             affected = self.graph.update(changes)
+            self._log_verdicts(verdicts)
             if not self.synced:
                 return
             woken = await self._recompose(affected)
@@ -111,6 +116,13 @@ class Pipeline:
                 streams_woken=woken,
                 milliseconds=round((self._clock() - started) * 1000, 1),
             )
+
+    def _log_verdicts(self, before: Mapping[Key, tuple[Finding, ...]]) -> None:
+        """What a change made wrong, once."""
+        for key, known in before.items():
+            for finding in self.graph.verdicts.get(key, ()):
+                if finding not in known:
+                    self._log.warning("found", object=str(key), problem=str(finding.problem))
 
     async def _apply_batches(self) -> None:
         while True:
@@ -159,21 +171,26 @@ class Pipeline:
 
     async def _recompose(self, hosts: frozenset[Host]) -> int:
         """Compose the hosts for every recipe in use and publish; returns the streams woken."""
-        for composer in self._composers.values():
-            await self._compose(composer, hosts)
+        settled = {
+            recipe: await self._compose(composer, hosts)
+            for recipe, composer in self._composers.items()
+        }
         woken = 0
         for scope, ledger in self._ledgers.items():
-            woken += self._publish(scope, ledger, hosts)
+            changed = settled[self._scopes.specs[scope].recipe]
+            woken += self._publish(scope, ledger, changed | hosts)
         return woken
 
-    async def _compose(self, composer: Composer, hosts: Iterable[Host]) -> None:
-        """Compose hosts one by one, giving the loop its turn between them."""
+    async def _compose(self, composer: Composer, hosts: Iterable[Host]) -> frozenset[Host]:
+        """Compose hosts one by one, giving the loop its turn between them; returns whose claims
+        may differ."""
         since = self._clock()
         for host in sorted(hosts):
             composer.compose(host)
             if self._clock() - since > _SLICE:
                 await asyncio.sleep(0)
                 since = self._clock()
+        return composer.settle()
 
     def _publish(self, scope: Scope, ledger: Ledger, hosts: Iterable[Host]) -> int:
         spec = self._scopes.specs[scope]

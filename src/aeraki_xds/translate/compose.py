@@ -49,14 +49,15 @@ def compose(graph: Graph, host: Host, recipe: Recipe) -> Output:
 
 def _ads(graph: Graph, host: Host, variant: Variant) -> Output:
     """Clusters of all ports, and a listener for each port that names a protocol of ours. A
-    service without such a port is nobody's business here: HTTP stays untouched.
+    service without such a port, to which no router sends, is nobody's business here: HTTP stays
+    untouched.
     """
     declared = graph.service(host)
     if declared is None:
         return Output()
     service, findings = declared
     recognised = [(port, port.protocol) for port in service.ports if port.protocol]
-    if not recognised:
+    if not recognised and not graph.is_target(host):
         return Output()
     output = Output(age=_age(service), findings=findings) + clusters_of(graph, service)
     for port, protocol in recognised:

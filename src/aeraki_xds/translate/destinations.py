@@ -49,14 +49,21 @@ class Route:
 
 
 def resolve(
-    graph: Graph, rules: Iterable[Rule], port: int
+    graph: Graph, rules: Iterable[Rule], port: int, *, needs_clusters: bool = False
 ) -> tuple[tuple[Route, ...], tuple[Problem, ...]]:
-    """Resolve every rule for a service port. With problems, the routes must not be served."""
+    """Resolve every rule for a service port. With problems, the routes must not be served.
+
+    `needs_clusters`: the clusters are ours to serve, so every target must have one.
+    """
     routes: list[Route] = []
     problems: list[Problem] = []
     for rule in rules:
         targets = (*rule.targets, *((rule.mirror,) if rule.mirror else ()))
-        wrong = [problem for target in targets for problem in _check(graph, target, port)]
+        wrong = [
+            problem
+            for target in targets
+            for problem in _check(graph, target, port, needs_clusters=needs_clusters)
+        ]
         problems += wrong
         if not wrong:
             routes.append(
@@ -91,17 +98,21 @@ def _cluster(target: Target, port: int) -> ClusterName:
     return cluster_name(target.host, target.port or port, target.subset)
 
 
-def _check(graph: Graph, target: Target, port: int) -> tuple[Problem, ...]:
+def _check(graph: Graph, target: Target, port: int, *, needs_clusters: bool) -> tuple[Problem, ...]:
     found = graph.service(target.host)
     if found is None:
         message = f"no ServiceEntry declares the host {target.host}"
         return (error(f"{target.field}.host", message),)
     service, _ = found
     number = target.port or port
-    if service.port(number) is None:
+    declared = service.port(number)
+    if declared is None:
         numbers = ", ".join(str(each.number) for each in service.ports) or "none"
         message = f"{target.host} has no port {number}; its ports: {numbers}"
-        return (error(f"{target.field}.port", message),)
+        return (error(f"{target.field}.port.number", message),)
+    if needs_clusters and declared.entry.spec.resolution == "NONE":
+        message = f"{target.host} has resolution NONE: it names no endpoints to send to"
+        return (error(f"{target.field}.host", message),)
     rule = graph.destination_rule(target.host)
     subsets = [subset.name for subset in rule.spec.subsets] if rule else []
     if target.subset and target.subset not in subsets:

@@ -55,7 +55,7 @@ def _resource(graph: Graph, host: Host, port: int) -> Output:
     routing = graph.router(host)
     if routing.held:
         return Output(withheld=frozenset({DraftId(_TYPE, name)}))
-    rules = routing.rules or (_default_rule(host),)
+    rules = (_default_rule(host),) if routing.by_default else routing.rules
     routes, problems = resolve(graph, rules, port)
     findings = routing.findings
     if problems:

@@ -72,8 +72,8 @@ def routes_of(graph: Graph, host: Host, port: int) -> Output:
     routing = graph.routing(host)
     if routing.held:
         return Output(withheld=frozenset({identity}), findings=routing.findings)
-    rules = routing.rules or (_default_rule(host),)
-    routes, problems = resolve(graph, rules, port)
+    rules = (_default_rule(host),) if routing.by_default else routing.rules
+    routes, problems = resolve(graph, rules, port, needs_clusters=True)
     findings = routing.findings
     if routing.router is not None:
         key = key_of(routing.router)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from aeraki_xds.mesh.ports import BUILT_IN_CODECS
 from aeraki_xds.mesh.problems import Problem, error
 from aeraki_xds.mesh.validation.names import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from aeraki_xds.mesh.objects import ApplicationProtocolSpec
-
-BUILT_IN_CODECS: Final[Mapping[str, str]] = {
-    "dubbo": "aeraki.meta_protocol.codec.dubbo",
-    "thrift": "aeraki.meta_protocol.codec.thrift",
-}
-"""The protocols that exist without an object (specification §1.1)."""
 
 
 def check(spec: ApplicationProtocolSpec) -> Iterator[Problem]:
