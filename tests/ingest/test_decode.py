@@ -362,7 +362,7 @@ def test_further_fields_are_skipped_where_they_are_not_ours_to_judge() -> None:
         "metadata.ownerReferences": 7,
     }
     assert upserted(edited(META_ROUTER, changes)) == upserted(META_ROUTER)
-    changes = {"spec.tls": [None], "spec.http[0].retries": 3, "spec.http[0].timeout": None}
+    changes = {"spec.extra": [None], "spec.http[0].extra": 3, "spec.http[0].timeout": None}
     changes |= {"extra": 1}
     assert upserted(edited(VIRTUAL_SERVICE, changes)) == upserted(VIRTUAL_SERVICE)
 

@@ -17,7 +17,8 @@ from aeraki_xds.mesh.objects import (
 )
 from aeraki_xds.mesh.objects.istio import IstioDestination, IstioPercent
 from aeraki_xds.mesh.problems import Severity
-from aeraki_xds.mesh.rules import Rule, rules_of, targets_of, unread_matches
+from aeraki_xds.mesh.rules import Rule, rules_of, targets_of
+from aeraki_xds.mesh.rules import unread as what_is_unread
 from tests.mesh.kit import full, router, virtual_service
 
 
@@ -141,7 +142,7 @@ def test_a_match_that_cannot_be_read_leaves_out_its_alternative_and_widens_nothi
     item = virtual_service(match=[unread, {"method": {"exact": "list"}}])
     rule = only_rule(*rules_of(item, full_host))
     assert rule.attributes == (("method", StringMatch(exact="list")),)
-    (problem,) = unread_matches(item)
+    (problem,) = what_is_unread(item)
     assert problem.field == "spec.http[0].match[0]"
     assert problem.severity is Severity.WARNING
 

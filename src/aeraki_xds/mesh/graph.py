@@ -25,7 +25,7 @@ from aeraki_xds.mesh.objects import (
 )
 from aeraki_xds.mesh.ports import BUILT_IN_CODECS, parse_port_name
 from aeraki_xds.mesh.problems import Finding, Problem, error, warning
-from aeraki_xds.mesh.rules import Rule, applies_to_mesh, rules_of, targets_of, unread_matches
+from aeraki_xds.mesh.rules import Rule, applies_to_mesh, rules_of, targets_of, unread
 from aeraki_xds.mesh.service import Service, service_of
 from aeraki_xds.mesh.store import Change
 from aeraki_xds.mesh.tenancy import Tenancy, hosts_named, rate_limit_host
@@ -182,7 +182,7 @@ class Graph:
             Finding(key=key_of(other), problem=error("spec.hosts", message))
             for other in services[1:]
         ]
-        findings += [Finding(key=key_of(oldest), problem=p) for p in unread_matches(oldest)]
+        findings += [Finding(key=key_of(oldest), problem=p) for p in unread(oldest)]
         return Routing(
             router=oldest,
             rules=rules_of(oldest, self._full),

@@ -8,7 +8,7 @@ its findings still name the user's own field.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -89,16 +89,52 @@ def targets_of(rules: tuple[Rule, ...]) -> frozenset[Host]:
     )
 
 
-def unread_matches(item: VirtualService) -> tuple[Problem, ...]:
-    """Conditions of a VirtualService that no native protocol can mean: their rules are left out."""
-    problems: list[Problem] = []
+_HTTP_ONLY: Final = (
+    "cors_policy",
+    "delegate",
+    "direct_response",
+    "fault",
+    "headers",
+    "mirrors",
+    "redirect",
+    "retries",
+    "rewrite",
+    "timeout",
+)
+
+
+def unread(item: VirtualService) -> tuple[Problem, ...]:
+    """What a VirtualService says that no native protocol can mean.
+
+    A condition that cannot be read leaves its rule out; anything else has no effect.
+    """
+    problems = [
+        warning(f"spec.{name}", "only http rules are read for this protocol; it has no effect")
+        for name in ("tcp", "tls")
+        if getattr(item.spec, name) is not None
+    ]
     for n, route in enumerate(item.spec.http):
+        problems += (
+            warning(
+                f"spec.http[{n}].{_camel(name)}",
+                "is not followed: write the rules here"
+                if name == "delegate"
+                else "is for HTTP only; it has no effect here",
+            )
+            for name in _HTTP_ONLY
+            if getattr(route, name) is not None
+        )
         for m, raw in enumerate(route.match):
             if _http_match(raw) is None:
                 field = f"spec.http[{n}].match[{m}]"
                 message = "only method.exact and headers can be matched here; the rule is left out"
                 problems.append(warning(field, message))
     return tuple(problems)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 def _meta_rule(item: MetaRouter, n: int, route: MetaRoute, name_of: Namer) -> Rule:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
+import msgspec
+
 from aeraki_xds._proto.envoy.config.cluster.v3 import (
     Cluster,
     ClusterDiscoveryType,
@@ -36,7 +38,7 @@ from aeraki_xds.mesh.objects import DestinationRule, TrafficPolicy, key_of
 from aeraki_xds.mesh.problems import Finding, Problem, warning
 from aeraki_xds.mesh.service import Port, Service
 from aeraki_xds.translate.endpoints import assignment
-from aeraki_xds.translate.output import Draft, Output
+from aeraki_xds.translate.output import Draft, Output, found
 
 _CONNECT_TIMEOUT: Final = timedelta(seconds=10)
 """Istio's default."""
@@ -52,7 +54,7 @@ _LB_POLICIES: Final = {
 def clusters_of(graph: Graph, service: Service) -> Output:
     """All clusters of a service with their endpoints."""
     rule = graph.destination_rule(service.host)
-    output = Output()
+    output = Output(findings=found(key_of(rule), _unapplied(rule))) if rule else Output()
     for port in service.ports:
         for subset, labels, policy in _subsets(rule):
             output += _cluster(service, port, subset, labels, policy)
@@ -131,6 +133,38 @@ def _host_itself(name: ClusterName, service: Service, port: Port) -> ClusterLoad
     return ClusterLoadAssignment(
         cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
     )
+
+
+_UNAPPLIED: Final = ("outlierDetection", "portLevelSettings", "proxyProtocol", "tls", "tunnel")
+_UNAPPLIED_TCP: Final = ("maxConnections", "tcpKeepalive", "maxConnectionDuration", "idleTimeout")
+
+
+def _unapplied(rule: DestinationRule) -> Iterable[Problem]:
+    """What a DestinationRule asks of clusters that ours do not have yet: said, not dropped."""
+    policies = [("spec.trafficPolicy", rule.spec.traffic_policy)]
+    policies += (
+        (f"spec.subsets[{n}].trafficPolicy", subset.traffic_policy)
+        for n, subset in enumerate(rule.spec.subsets)
+    )
+    for field, policy in policies:
+        pool = policy.connection_pool if policy else None
+        asked = [name for name in _UNAPPLIED if _is_set(policy, name)]
+        asked += ["connectionPool.http"] if _is_set(pool, "http") else []
+        asked += (
+            f"connectionPool.tcp.{name}"
+            for name in _UNAPPLIED_TCP
+            if _is_set(pool.tcp if pool else None, name)
+        )
+        for name in asked:
+            yield warning(f"{field}.{name}", "is not applied to a stock Envoy's clusters yet")
+
+
+def _is_set(struct: msgspec.Struct | None, name: str) -> bool:
+    """Whether a field, by its JSON name, was written."""
+    if struct is None:
+        return False
+    names = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
+    return getattr(struct, names[name]) is not None
 
 
 def _connect_timeout(policy: TrafficPolicy | None) -> timedelta:

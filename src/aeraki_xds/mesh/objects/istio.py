@@ -122,6 +122,17 @@ class HttpRoute(_Istio, frozen=True):
     route: tuple[HttpRouteDestination, ...] = ()
     mirror: IstioDestination | None = None
     mirror_percentage: IstioPercent | None = None
+    # Known only to be reported where a rule of ours would have to honour them.
+    cors_policy: object = None
+    delegate: object = None
+    direct_response: object = None
+    fault: object = None
+    headers: object = None
+    mirrors: object = None
+    redirect: object = None
+    retries: object = None
+    rewrite: object = None
+    timeout: object = None
 
 
 class VirtualServiceSpec(_Istio, frozen=True):
@@ -130,6 +141,8 @@ class VirtualServiceSpec(_Istio, frozen=True):
     hosts: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
     http: tuple[HttpRoute, ...] = ()
+    tcp: object = None
+    tls: object = None
     export_to: tuple[str, ...] = ()
 
 
@@ -157,12 +170,17 @@ class TcpSettings(_Istio, frozen=True):
     """Connection settings of a cluster."""
 
     connect_timeout: Duration | None = None
+    max_connections: object = None
+    tcp_keepalive: object = None
+    max_connection_duration: object = None
+    idle_timeout: object = None
 
 
 class ConnectionPool(_Istio, frozen=True):
     """Connection settings of a cluster, by layer."""
 
     tcp: TcpSettings | None = None
+    http: object = None
 
 
 class TrafficPolicy(_Istio, frozen=True):
@@ -170,6 +188,12 @@ class TrafficPolicy(_Istio, frozen=True):
 
     load_balancer: LoadBalancer | None = None
     connection_pool: ConnectionPool | None = None
+    # Known only to be reported where clusters are ours to build.
+    outlier_detection: object = None
+    port_level_settings: object = None
+    proxy_protocol: object = None
+    tls: object = None
+    tunnel: object = None
 
 
 class RuleSubset(_Istio, frozen=True):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 STOCK_PROGRAM_SIZE: Final = 100
 """Envoy's own limit, `re2.max_program_size.error_level`; Istio's bootstrap raises it to 32768."""
 
+LARGEST_PROGRAM_SIZE: Final = 32768
+"""What Istio's bootstrap raises it to; matching costs time in proportion."""
+
 _HEADER_NAME: Final = re.compile(r":?[0-9a-zA-Z!#$%&'*+.^_|~`-]+")
 _NO_HEADER_NAME: Final = re.compile(r"[\x00\r\n]")  # what Envoy's own validation refuses
 
@@ -77,7 +80,10 @@ def _regex(expression: str, where: str) -> Iterator[Problem]:
             hint = "RE2 syntax: https://github.com/google/re2/wiki/Syntax"
         yield error(where, f"{quoted(expression)} is no regular expression: {said} ({hint})")
         return
-    if size > STOCK_PROGRAM_SIZE:
+    if size > LARGEST_PROGRAM_SIZE:
+        limit = f"no data plane takes more than {LARGEST_PROGRAM_SIZE}"
+        yield error(where, f"{quoted(expression)} compiles to {size} steps, {limit}: shorten it")
+    elif size > STOCK_PROGRAM_SIZE:
         limit = f"a stock Envoy refuses more than {STOCK_PROGRAM_SIZE} (Istio's takes 32768)"
         fix = "write it shorter, or raise re2.max_program_size.error_level"
         yield warning(where, f"{quoted(expression)} compiles to {size} steps, {limit}: {fix}")

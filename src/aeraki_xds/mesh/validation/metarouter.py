@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 _WHOLE: Final = 100  # per cent
 
+MAX_ROUTES: Final = 5000
+"""Rules of one router. They are tried one after the other, for every call."""
+
+MAX_ATTRIBUTES: Final = 100
+"""Conditions of one rule."""
+
+MAX_MUTATIONS: Final = 1000
+"""Envoy's own limit on a route's header mutations (PGV, route_components.proto)."""
+
+MAX_MUTATION_BYTES: Final = 16384
+"""Envoy's own limit on a mutation's key and on its value (PGV, base.proto)."""
+
 
 def check(spec: MetaRouterSpec, namespace: str) -> Iterator[Problem]:
     """Everything wrong with a MetaRouter of this namespace."""
@@ -25,7 +37,8 @@ def check(spec: MetaRouterSpec, namespace: str) -> Iterator[Problem]:
     limits = (spec.local_rate_limit, spec.global_rate_limit)
     if not spec.routes and limits == (None, None):  # V4
         yield error("spec", "says nothing: write routes, localRateLimit or globalRateLimit")
-    for i, route in enumerate(spec.routes):
+    yield from _at_most(MAX_ROUTES, len(spec.routes), "routes", "spec.routes")
+    for i, route in enumerate(spec.routes[:MAX_ROUTES]):
         yield from _route(route, f"spec.routes[{i}]")
     yield from _unreachable(spec.routes)
     if spec.local_rate_limit is not None:
@@ -56,6 +69,8 @@ def _gateways(gateways: tuple[str, ...]) -> Iterator[Problem]:
 
 
 def _route(route: MetaRoute, field: str) -> Iterator[Problem]:
+    conditions = route.match.attributes if route.match else {}
+    yield from _at_most(MAX_ATTRIBUTES, len(conditions), "attributes", f"{field}.match.attributes")
     yield from matching.attributes(route.match, f"{field}.match")
     yield from _destinations(route, f"{field}.route")
     if route.mirror is not None:
@@ -102,12 +117,21 @@ def _mirror_percentage(route: MetaRoute, field: str) -> Iterator[Problem]:
 
 
 def _mutations(mutations: tuple[KeyValue, ...], field: str) -> Iterator[Problem]:
-    """V8."""
+    """V8, and what Envoy refuses."""
+    yield from _at_most(MAX_MUTATIONS, len(mutations), "mutations", field)
     for i, mutation in enumerate(mutations):
         if not mutation.key:
             yield error(f"{field}[{i}].key", "is empty: name what is to be set")
         if not mutation.value:
             yield error(f"{field}[{i}].value", "is empty: write the value to be set")
+        for part in ("key", "value"):
+            size = len(getattr(mutation, part).encode())
+            yield from _at_most(MAX_MUTATION_BYTES, size, "bytes", f"{field}[{i}].{part}")
+
+
+def _at_most(limit: int, size: int, what: str, field: str) -> Iterator[Problem]:
+    if size > limit:
+        yield error(field, f"has {size} {what}, the limit is {limit}: split it up")
 
 
 def _unreachable(routes: tuple[MetaRoute, ...]) -> Iterator[Problem]:
