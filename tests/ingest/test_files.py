@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -20,8 +21,9 @@ from aeraki_xds.ingest.event import Event, Rejected, SourceLost, Synced, Unreada
 from aeraki_xds.ingest.files import INLINE_BYTES, FileSource, read_paths
 from aeraki_xds.ingest.folder import Folder
 from aeraki_xds.ingest.inotify import InotifyWatcher
-from aeraki_xds.ingest.notify import NotifyWatcher
-from aeraki_xds.ingest.watch import BlindWatcher, Hint
+from aeraki_xds.ingest.scan import Fetched, fetch
+from aeraki_xds.ingest.watch import BlindWatcher, Hint, Watcher
+from aeraki_xds.mesh.problems import Problem
 from tests.ingest.folders import QUIET, Following, decode, documents, entry
 
 NEVER = 3600.0
@@ -150,6 +152,18 @@ async def test_a_file_is_not_read_while_it_is_written(root: Path) -> None:
         assert said.deleted == []
 
 
+async def test_a_file_in_a_new_folder_may_have_a_writer_that_nobody_saw(root: Path) -> None:
+    async with Following(root, quiet=NEVER) as said:
+        (root / "new").mkdir()
+        with (root / "new/a.yaml").open("w") as file:
+            file.write(entry("x", "half"))
+            file.flush()
+            await said.until_marked()  # the folder is watched only from about now
+            assert said.hosts == {}
+            file.write("---\n" + entry("y", "whole"))
+        await said.until(lambda: said.hosts == {"x": "half", "y": "whole"})
+
+
 async def test_what_was_read_while_somebody_began_to_write_is_not_used(root: Path) -> None:
     class Suspicious(BlindWatcher):
         def unsettled(self) -> AbstractSet[str]:
@@ -164,16 +178,41 @@ async def test_what_was_read_while_somebody_began_to_write_is_not_used(root: Pat
     assert [event.key.name for event in events if isinstance(event, Upsert)] == ["y"]
 
 
+def test_looking_everywhere_reads_only_what_has_changed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def noting(root: str, path: str, *, limit: int) -> Fetched | Problem | None:
+        read.append(path)
+        return fetch(root, path, limit=limit)
+
+    monkeypatch.setattr("aeraki_xds.ingest.folder.fetch", noting)
+    for name in "abc":
+        write(root / f"{name}.yaml", entry(name))
+    folder = Folder(root, decode=decode, watcher=BlindWatcher(), quiet=QUIET, limit=1000)
+
+    folder.look_everywhere()
+    write(root / "b.yaml", entry("b", "longer"))
+    folder.look_everywhere(also=["c.yaml", "gone.yaml"])
+
+    assert read == ["a.yaml", "b.yaml", "c.yaml", "b.yaml", "c.yaml"]
+
+
 async def test_a_writer_is_known_before_his_first_byte_can_be_read(root: Path) -> None:
-    write(root / "a.yaml", entry("x"))
+    write(root / "old.yaml", entry("x"))
     async with InotifyWatcher(root) as watcher:
         watcher.enter("", str(root))
-        with (root / "a.yaml").open("w"):
-            assert watcher.unsettled() == {"a.yaml"}
-        hint = await watcher.hint(1)
+        with (root / "old.yaml").open("w"), (root / "new.yaml").open("w"):
+            assert watcher.unsettled() == {"old.yaml", "new.yaml"}
+            os.utime(root / "old.yaml")
+            os.utime(root / "new.yaml")
+            during = await watcher.hint(1)
+        after = await watcher.hint(1)
 
-        assert hint is not None
-        assert hint.ready == {"a.yaml"}
+        assert during == Hint(is_active=True)
+        assert after == Hint(is_active=True, ready=frozenset({"old.yaml", "new.yaml"}))
+        assert watcher.unsettled() == set()
 
 
 @pytest.mark.parametrize("name", [".a.yaml.swp", "a.yaml.tmp", "tmp.yaml"])
@@ -241,6 +280,15 @@ async def test_an_object_may_move_between_files(root: Path) -> None:
         assert said.complaints == {}
 
 
+def watches() -> int:
+    """How many folders this process watches."""
+    kept = 0
+    for info in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            kept += info.read_text().count("inotify wd:")
+    return kept
+
+
 async def test_folders_come_and_go(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "aside/deep/a.yaml", entry("x"))
     write(root / "stays.yaml", entry("stays"))
@@ -258,17 +306,24 @@ async def test_folders_come_and_go(root: Path, tmp_path: Path) -> None:
         await said.until(lambda: said.hosts == {"stays": "a", "y": "b"})
 
         assert said.deleted == ["x"]
+        assert watches() == 4  # above the root, the root, renamed, renamed/here
 
 
 async def test_a_hard_link_is_read_though_nobody_closes_it(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", entry("x"))
-    write(tmp_path / "b.yaml", entry("y"))
-    os.utime(tmp_path / "b.yaml", (0, 0))
+    async with Following(root, quiet=NEVER) as said:
+        os.link(tmp_path / "a.yaml", root / "a.yaml")
+        await said.until(lambda: said.hosts == {"x": "a"})
+
+
+async def test_a_file_that_was_linked_into_place_and_unlinked_is_read(
+    root: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.yaml", entry("x"))
     async with Following(root) as said:
         os.link(tmp_path / "a.yaml", root / "a.yaml")
-        os.link(tmp_path / "b.yaml", root / "b.yaml")
-        (tmp_path / "b.yaml").unlink()  # as one does to create a file in one step
-        await said.until(lambda: said.hosts == {"x": "a", "y": "a"})
+        (tmp_path / "a.yaml").unlink()  # now it looks like a file that somebody has just created
+        await said.until(lambda: said.hosts == {"x": "a"})
 
 
 async def test_a_folder_that_never_rests_does_not_keep_deletions_waiting_for_ever(
@@ -294,12 +349,13 @@ async def test_lost_hints_are_made_good(root: Path) -> None:
     limit = queue_length()
     write(root / "a.yaml", entry("x"))
     write(root / "b.yaml", entry("y"))
+    write(root / "c.yaml", entry("z"))
     async with Following(root) as said:
         for _ in range(limit // 2 + 1):  # nothing is awaited: the queue runs over
-            os.utime(root / "a.yaml")
             os.utime(root / "b.yaml")
+            os.utime(root / "c.yaml")
         write(root / "a.yaml", entry("x", "b"))
-        await said.until(lambda: said.hosts == {"x": "b", "y": "a"})
+        await said.until(lambda: said.hosts == {"x": "b", "y": "a", "z": "a"})
 
 
 # --- what cannot be read ----------------------------------------------------------------------
@@ -445,8 +501,11 @@ async def test_a_config_map_is_followed_through_its_links(root: Path) -> None:
         assert len(said.batches) == 2
         mount(root, "3", {"a.yaml": entry("x", "b"), "d.yaml": entry("w")})
         await said.until(lambda: said.hosts == {"x": "b", "w": "a"})
-
         assert said.complaints == {}
+        (root / "..data").unlink()
+        await said.until(lambda: said.complaints.keys() == {"a.yaml", "d.yaml"})
+
+        assert said.hosts == {"x": "b", "w": "a"}
         assert {event.origin for event in said.events if isinstance(event, Upsert)} == {
             "a.yaml",
             "b.yaml",
@@ -471,11 +530,47 @@ async def test_a_root_that_is_a_link_may_be_swapped(tmp_path: Path) -> None:
 
 
 async def test_a_file_behind_a_link_is_watched_where_it_is(root: Path) -> None:
-    write(root / ".store/real.yaml", entry("x"))
+    write(root / ".store/deep/real.yaml", entry("x"))
+    async with Following(root) as said:
+        (root / "a.yaml").symlink_to(".store/deep/real.yaml")
+        await said.until(lambda: said.hosts == {"x": "a"})
+        write(root / ".store/deep/real.yaml", entry("x", "b"))
+        await said.until(lambda: said.hosts == {"x": "b"})
+        (root / ".store/deep").rename(root / ".store/gone")
+        await said.until(lambda: "to nothing" in said.complaints.get("a.yaml", ""))
+        (root / ".store/gone").rename(root / ".store/deep")
+        await said.until(lambda: said.complaints == {})
+        (root / ".store/deep/real.yaml").rename(root / ".store/deep/aside")
+        await said.until(lambda: "to nothing" in said.complaints.get("a.yaml", ""))
+        (root / ".store/deep/aside").rename(root / ".store/deep/real.yaml")
+        await said.until(lambda: said.complaints == {})
+
+        assert said.hosts == {"x": "b"}
+
+
+async def test_a_link_into_a_hidden_folder_waits_for_the_folder(root: Path) -> None:
+    write(root / ".aside/real.yaml", entry("x"))
     (root / "a.yaml").symlink_to(".store/real.yaml")
     async with Following(root) as said:
-        write(root / ".store/real.yaml", entry("x", "b"))
-        await said.until(lambda: said.hosts == {"x": "b"})
+        assert "to nothing" in said.complaints["a.yaml"]
+        (root / ".aside").rename(root / ".store")
+        await said.until(lambda: said.hosts == {"x": "a"})
+
+        assert said.complaints == {}
+
+
+async def test_a_folder_behind_a_link_comes_and_goes_with_the_link(root: Path) -> None:
+    write(root / "stays.yaml", entry("stays"))
+    write(root / ".store/1/a.yaml", documents(entry("x"), entry("y")))
+    write(root / ".store/2/a.yaml", entry("x", "b"))
+    async with Following(root) as said:
+        (root / "current").symlink_to(".store/1")
+        await said.until(lambda: said.hosts == {"stays": "a", "x": "a", "y": "a"})
+        (root / "next").symlink_to(".store/2")
+        (root / "next").replace(root / "current")
+        await said.until(lambda: said.hosts == {"stays": "a", "x": "b"})
+        (root / "current").unlink()
+        await said.until(lambda: said.hosts == {"stays": "a"})
 
 
 async def test_a_folder_that_is_reached_twice_is_read_once(root: Path) -> None:
@@ -559,9 +654,20 @@ async def test_a_root_that_becomes_a_file_is_lost(root: Path) -> None:
 # --- other watchers ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "watch", [NotifyWatcher, lambda _root: BlindWatcher()], ids=["watchfiles", "blind"]
-)
+def watchfiles(root: Path) -> Watcher:
+    """The watcher of other machines, which works here, too."""
+    pytest.importorskip("watchfiles")
+    from aeraki_xds.ingest.notify import NotifyWatcher
+
+    return NotifyWatcher(root)
+
+
+def blind(_root: Path) -> Watcher:
+    """The watcher of a machine that has run out of everything."""
+    return BlindWatcher()
+
+
+@pytest.mark.parametrize("watch", [watchfiles, blind])
 async def test_without_inotify_changes_are_found_all_the_same(root: Path, watch: Any) -> None:
     write(root / "a.yaml", documents(entry("x"), entry("y")))
     async with Following(root, watch=watch) as said:
@@ -624,9 +730,14 @@ def test_cancellation_leaves_no_descriptor_and_no_work_behind(root: Path) -> Non
         assert len(decoded) == 1
 
     async def cancel_at_rest() -> None:
-        async with Following(root):
+        async with Following(root, watch=open_and_keep):
             pass
 
+    def open_and_keep(root: Path) -> Watcher:
+        watchers.append(InotifyWatcher(root))  # or else collecting the garbage closes it
+        return watchers[-1]
+
+    watchers: list[Watcher] = []
     before = (len(os.listdir("/proc/self/fd")), threading.active_count())
     asyncio.run(cancel_in_the_middle())
     asyncio.run(cancel_at_rest())
@@ -661,7 +772,7 @@ def test_paths_are_read_once_with_everything_that_is_wrong(
     write(Path("single.txt"), entry("s"))
     os.mkfifo("conf/fifo.yaml")
 
-    events = read_paths([Path("single.txt"), Path("conf"), Path("conf/a.yaml")], decode)
+    events = read_paths([Path("single.txt"), Path("conf"), Path("conf/sub/../a.yaml")], decode)
 
     assert [(event.key.name, event.origin) for event in events if isinstance(event, Upsert)] == [
         ("x", "conf/a.yaml"),

@@ -194,6 +194,7 @@ def test_a_value_that_json_does_not_have_is_refused(text: str, problem: str) -> 
         ("a: *nowhere", "line 1, column 4: the alias *nowhere names nothing above it"),
         ("a: &a {b: [*a]}", "line 1, column 12: the alias *a stands inside of what it names"),
         ("a: &a 1\n---\nb: *a", "line 3, column 4: the alias *a names nothing above it"),
+        ("a: &a 1\x85---\x85b: *a", "the alias *a names nothing above it"),
         ("b: {<<: 3}", "only maps can be merged"),
     ],
 )

@@ -100,6 +100,7 @@ def test_what_comes_back_in_time_was_never_gone() -> None:
     trunk.remove("a.yaml")
 
     assert trunk.write("a.yaml", entry("x")) == []
+    assert trunk.tree.waiting() == frozenset()
     assert trunk.settle() == []
 
 

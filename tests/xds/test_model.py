@@ -299,8 +299,12 @@ class Conversations(RuleBasedStateMachine):
         self.scopes: dict[Scope, dict[tuple[TypeUrl, Name], Resource]] = {}
         self.mended = 0
 
-    @initialize(whole=st.booleans())
-    def connect(self, whole: bool) -> None:
+    @initialize(whole=st.booleans(), composed=st.booleans())
+    def connect(self, whole: bool, composed: bool) -> None:
+        if composed:
+            everything = {(type_url, name): "1" for type_url in TYPES for name in NAMES}
+            self.publish(scope=SHARED, publication=dict(everything))
+            self.publish(scope=OWN, publication={})
         self.proxies: tuple[Proxy, ...] = (
             SotwProxy(self.server, whole=whole),
             DeltaProxy(self.server, whole=whole),
@@ -381,5 +385,5 @@ class Conversations(RuleBasedStateMachine):
 
 TestConversations = Conversations.TestCase
 TestConversations.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, print_blob=False
+    max_examples=300, stateful_step_count=50, deadline=None, print_blob=False
 )

@@ -614,6 +614,24 @@ def test_10_going_back_to_the_accepted_version_is_sent_to_a_stream_that_holds_th
     assert lines(server.says(envoy)) == ["RDS r=1"]
 
 
+def test_10_a_refused_version_that_is_back_before_another_was_written_stays_parked(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(listener("a"), listener("b"))
+    envoy.asks(LISTENER)
+    (first,) = server.says(envoy)
+    envoy.acks(first)
+    server.publishes(listener("a", "bad"))
+    (second,) = server.says(envoy)
+    envoy.nacks(second, "no")
+    server.publishes(listener("b", "2"))
+    (third,) = server.says(envoy)
+    assert line(third) == "LDS a=1 b=2"
+    server.publishes(listener("a", "good"))
+    server.publishes(listener("a", "bad"))
+    assert server.says(envoy) == []
+
+
 def test_10_a_parked_one_that_is_removed_is_left_out(server: Server, envoy: SotwEnvoy) -> None:
     server.publishes(listener("a"), listener("b"))
     envoy.asks(LISTENER)
@@ -783,6 +801,20 @@ def test_46_a_changed_cluster_brings_its_endpoints_though_they_did_not_change(
         envoy.acks(response)
     server.publishes(cluster("a", "2"))
     assert lines(server.says(envoy)) == ["CDS a=2 b=1", "EDS a=1"]
+
+
+def test_46_endpoints_that_a_changed_cluster_waits_for_are_sent_when_they_are_back(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(cluster("a"), endpoints("a"))
+    envoy.asks(CLUSTER)
+    envoy.asks(ENDPOINTS, "a")
+    for response in server.says(envoy):
+        envoy.acks(response)
+    server.publishes(cluster("a", "2"), without=[endpoints("a")])
+    assert lines(server.says(envoy)) == ["CDS a=2"]
+    server.publishes(endpoints("a"))
+    assert lines(server.says(envoy)) == ["EDS a=1"]
 
 
 def test_46_a_client_that_names_its_clusters_gets_endpoints_only_when_it_asks(

@@ -34,10 +34,12 @@ class Unreadable:
     """A file in which no object can be told apart (not YAML, no kind): said of the file itself.
 
     The objects that the file held before stay as they are. An empty `problems` withdraws it.
+    `hides`: no object of it was ever known, so nobody can tell which hosts it is about.
     """
 
     origin: str
     problems: tuple[Problem, ...]
+    hides: bool = False
 
 
 Event = Upsert | Delete | Rejected | Unreadable | Synced | SourceLost

@@ -54,8 +54,6 @@ class Folder:
 
     def absence(self) -> str:
         """Why the folder is no source at present; empty if it is one."""
-        if not os.path.isdir(self._root):
-            return f"{self._root} is no folder, or not there"
         if self._obstacle:
             return self._obstacle
         if self._had_any and not self._stamps:

@@ -165,13 +165,12 @@ class InotifyWatcher:
             self._note_manifest(path, os.path.join(folder.real, name), bits)
 
     def _note_folder(self, path: str, name: str, bits: int) -> None:
-        if is_hidden(name):
-            return
         if bits & _GONE:
             inside = path + "/"
             self._writing = {at for at in self._writing if not at.startswith(inside)}
             self.appeared = {at for at in self.appeared if not at.startswith(inside)}
-        self._doubt(is_unsure=bool(bits & _CREATED))
+        # A hidden folder matters to the links that lead into it.
+        self._doubt(is_unsure=bool(bits & _CREATED) and not is_hidden(name))
 
     def _note_manifest(self, path: str, real: str, bits: int) -> None:
         self._is_active = True

@@ -143,8 +143,18 @@ class _Walk:
             elif is_manifest(path.rpartition("/")[2]):
                 self._enter(None, os.path.dirname(target))
                 self._file(path, target)
-        elif target is not None and (is_manifest(os.path.basename(real)) or os.path.isdir(real)):
+            return
+        if target is _DANGLING:
+            self._await(os.path.dirname(os.path.realpath(real)))
+        if target is not None and (is_manifest(os.path.basename(real)) or os.path.isdir(real)):
             self.listing.refused[path] = target
+
+    def _await(self, folder: str) -> None:
+        """Enter the folder, or the nearest above it, in which a link's target is to appear."""
+        while _is_within(self._root, folder) and not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        if _is_within(self._root, folder):
+            self._enter(None, folder)
 
     def _file(self, path: str, real: str) -> None:
         problem: Problem | None
@@ -166,9 +176,11 @@ def _locate(root: str, path: str) -> str | Problem | None:
         target = os.path.realpath(path, strict=True)
     except FileNotFoundError:
         return _DANGLING if os.path.lexists(path) else None
-    if target != root and not target.startswith(root.rstrip(os.sep) + os.sep):
-        return _OUTSIDE
-    return target
+    return target if _is_within(root, target) else _OUTSIDE
+
+
+def _is_within(root: str, path: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def _read(path: str, limit: int) -> Fetched | Problem:

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from aeraki_xds.ingest.contents import Claim, Contents
 from aeraki_xds.ingest.event import Delete, Event, Unreadable
 from aeraki_xds.mesh.names import Key
-from aeraki_xds.mesh.problems import Problem, error
+from aeraki_xds.mesh.problems import Problem, error, has_errors
 
 _BLANK: Final = error(
     "", "the file has become empty; what it held stays in force until the file is removed"
@@ -143,7 +143,8 @@ class Tree:
             problems = (*file.problems, *self._copies(path, file))
             if problems != file.said:
                 file.said = problems
-                yield Unreadable(origin=path, problems=problems)
+                hides = has_errors(file.problems) and not file.claims
+                yield Unreadable(origin=path, problems=problems, hides=hides)
 
     def _copies(self, path: str, file: _File) -> Iterator[Problem]:
         for index, claim in enumerate(file.claims):

@@ -67,10 +67,15 @@ class Routing:
 
 
 class Graph:
-    """The mesh, indexed; `tenancy` says who may speak about what, and the DNS suffix."""
+    """The mesh, indexed; `tenancy` says who may speak about what, and the DNS suffix.
+
+    While it is `blind`, routers may exist that nobody could read and whose hosts nobody knows: a
+    host without a router is held then, for its default route might be wrong.
+    """
 
     def __init__(self, *, tenancy: Tenancy | None = None) -> None:
         self.verdicts: dict[Key, tuple[Finding, ...]] = {}
+        self.blind = False
         self._tenancy = tenancy or Tenancy()
         self._objects: dict[Key, MeshObject] = {}
         self._links: dict[Key, Links] = {}
@@ -144,7 +149,7 @@ class Graph:
         """The MetaRouter in force for a host; a younger one for the same host is a conflict."""
         found = self._in_force(Kind.META_ROUTER, host)
         if not found:
-            return _unrouted(held=self._is_held(Kind.META_ROUTER, host))
+            return self._unrouted(Kind.META_ROUTER, host)
         oldest = found[0]
         assert isinstance(oldest, MetaRouter)
         message = (
@@ -166,7 +171,7 @@ class Graph:
         """The rules of a host of a native protocol: MetaRouter before VirtualService."""
         routing = self.router(host)
         services = self._in_force(Kind.VIRTUAL_SERVICE, host)
-        if routing.router is not None or routing.held:
+        if routing.router is not None or (routing.held and not self.blind):
             message = f"shadowed: {host} is routed by a MetaRouter, this has no effect there"
             shadowed = tuple(
                 Finding(key=key_of(other), problem=warning("spec.hosts", message))
@@ -174,7 +179,7 @@ class Graph:
             )
             return replace(routing, findings=routing.findings + shadowed)
         if not services:
-            return _unrouted(held=self._is_held(Kind.VIRTUAL_SERVICE, host))
+            return self._unrouted(Kind.VIRTUAL_SERVICE, host)
         oldest = services[0]
         assert isinstance(oldest, VirtualService)
         message = f"conflict: {host} is routed by the older {key_of(oldest)}"
@@ -250,8 +255,9 @@ class Graph:
                     field = "spec.globalRateLimit.rateLimitService"
                     yield self._tenancy.foreign_host(field, limiter, owner)
 
-    def _is_held(self, kind: Kind, host: Host) -> bool:
-        return any(key.kind is kind for key in self._held.get(host, ()))
+    def _unrouted(self, kind: Kind, host: Host) -> Routing:
+        held = self.blind or any(key.kind is kind for key in self._held.get(host, ()))
+        return Routing(by_default=not held, held=held)
 
     def _add(self, key: Key, item: MeshObject) -> set[Host]:
         links = self._links_of(item)
@@ -331,10 +337,6 @@ class Graph:
                 )
             case ApplicationProtocol():
                 return Links(applications=frozenset({item.spec.protocol}))
-
-
-def _unrouted(*, held: bool) -> Routing:
-    return Routing(by_default=not held, held=held)
 
 
 def _discard(index: dict[K, set[V]], key: K, member: V) -> None:

@@ -50,13 +50,14 @@ def translate(
     said = list(events)
     about_objects = [e for e in said if isinstance(e, Upsert | Delete | Rejected)]
     graph.update(store.apply(about_objects))
+    unreadable = [event for event in said if isinstance(event, Unreadable)]
+    graph.blind = any(each.hides for each in unreadable)
     scopes: list[Plain] = []
     findings = [finding for found in graph.verdicts.values() for finding in found]
     for spec in specs:
         plain, found = _compose(graph, spec)
         scopes.append(plain)
         findings += found
-    unreadable = [event for event in said if isinstance(event, Unreadable)]
     return Offline(
         scopes=tuple(scopes),
         entries=tuple(entries(store, unreadable, findings)),

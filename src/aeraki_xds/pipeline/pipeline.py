@@ -103,7 +103,7 @@ class Pipeline:
             started = self._clock()
             changes = self.store.apply(self._note(events))
             verdicts = {change.key: self.graph.verdicts.get(change.key, ()) for change in changes}
-            affected = self.graph.update(changes)
+            affected = self.graph.update(changes) | self._look()
             self._log_verdicts(verdicts)
             if not self.synced:
                 return
@@ -116,6 +116,14 @@ class Pipeline:
                 streams_woken=woken,
                 milliseconds=round((self._clock() - started) * 1000, 1),
             )
+
+    def _look(self) -> frozenset[Host]:
+        """Whether some file hides what it is about; every host is affected when that changes."""
+        blind = any(said.hides for said in self.unreadable.values())
+        if blind == self.graph.blind:
+            return frozenset()
+        self.graph.blind = blind
+        return self.graph.hosts
 
     def _log_verdicts(self, before: Mapping[Key, tuple[Finding, ...]]) -> None:
         """What a change made wrong, once."""

@@ -202,6 +202,9 @@ class SotwWatch:
             if current is None:
                 if self._full_state and name in self.sent:
                     gone.add(name)
+                elif name in forced:
+                    # The client waits for it: when it is back, it is due at any version.
+                    self._held.pop(name, None)
             elif name in forced:
                 due[name] = current
             elif self.subscription.wants(name) and self.parked.get(name) != current.digest:
