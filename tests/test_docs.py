@@ -62,3 +62,27 @@ def test_every_field_of_a_metarouter_is_in_the_document() -> None:
     text = "\n".join(router for router, _ in PAIRS)
     missing = [field for field in FIELDS.split() if not re.search(rf"\b{field}:", text)]
     assert missing == []
+
+
+def test_every_test_that_the_coverage_names_exists() -> None:
+    text = (DOCS / "coverage.md").read_text(encoding="utf-8")
+    tests = Path(__file__).parent
+    golden = set(re.findall(r"`golden/([\w-]+)`", text))
+    assert golden
+    assert {case for case in golden if not (tests / "golden" / case).is_dir()} == set()
+    named = set(re.findall(r"`([\w/]+\.py)::(\w+)`", text))
+    assert len(named) > 30
+    missing = {
+        f"{file}::{test}"
+        for file, test in named
+        if not re.search(rf"\bdef {test}\(", (tests / file).read_text(encoding="utf-8"))
+    }
+    assert missing == set()
+
+
+def test_every_rule_of_the_webhook_has_a_row_in_the_tables_of_validation() -> None:
+    tests = Path(__file__).parent
+    tables = (tests / "mesh" / "test_validation.py", tests / "ingest" / "test_decode.py")
+    text = "".join(table.read_text(encoding="utf-8") for table in tables)
+    rows = set(re.findall(r"\bV\d+\b", text))
+    assert {f"V{n}" for n in range(1, 19)} - rows == set()

@@ -229,6 +229,7 @@ def test_every_fault_of_the_shape_is_reported_under_its_own_path() -> None:
             },
         )
     )
+    # V5, V6, V13
     null = "must not be null: fill it in or remove the entry"
     assert sorted(said(event.problems)) == [
         (

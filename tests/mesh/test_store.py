@@ -123,3 +123,18 @@ def test_an_object_rejected_after_its_deletion_has_no_past_to_stand_on() -> None
     store = Store()
     store.apply(said(V1))
     assert store.apply([*gone(V1), *refused(V1)]) == (Change(key=KEY, before=V1, held=HELLO),)
+
+
+def test_a_router_hides_its_hosts_while_it_is_rejected_without_any_and_never_was_in_force() -> None:
+    store = Store()
+    nameless = refused(V1, hosts=())
+    store.apply(nameless)
+    assert store.hides_a_router()
+    store.apply(said(V1))
+    assert not store.hides_a_router()
+    store.apply(nameless)
+    assert not store.hides_a_router()
+    store.apply(refused(router("other"), hosts=("other",)))
+    assert not store.hides_a_router()
+    store.apply(refused(subsets("other"), hosts=()))
+    assert not store.hides_a_router()

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from aeraki_xds.ingest import shape
+from aeraki_xds.ingest.decode import decode
+from aeraki_xds.mesh.change import Rejected
 from aeraki_xds.mesh.names import Kind
 from aeraki_xds.mesh.objects import OBJECT_TYPES, MeshObject
 from aeraki_xds.mesh.problems import Severity
@@ -643,3 +645,43 @@ def test_a_message_quotes_the_first_80_characters_of_a_value() -> None:
         changes = {f"{MATCH}.attributes[group].regex": "(" * length}
         (problem,) = check(item_of(edited(META_ROUTER, changes)))
         assert problem.message.startswith(f"'{shown}' is no")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where"),
+    [
+        ("spec.routes", [{"route": [{"destination": {"host": "reviews"}}]}] * 5001, "spec.routes"),
+        (
+            "spec.routes[0].match.attributes",
+            {f"a{n}": {} for n in range(101)},
+            "spec.routes[0].match.attributes",
+        ),
+        (
+            "spec.routes[0].requestMutation",
+            [{"key": "k", "value": "v"}] * 1001,
+            "spec.routes[0].requestMutation",
+        ),
+        (
+            "spec.routes[0].responseMutation",
+            [{"key": "k", "value": "v" * 16385}],
+            "spec.routes[0].responseMutation[0].value",
+        ),
+    ],
+    ids=["routes", "attributes", "mutations", "bytes"],
+)
+def test_a_router_beyond_its_limits_is_refused(field: str, value: object, where: str) -> None:
+    """Each limit is named in the message, so that one knows how much to take away."""
+    said = decode(edited(META_ROUTER, {field: value}), origin="large.yaml")
+    assert isinstance(said, Rejected)
+    (problem,) = [p for p in said.problems if p.severity is Severity.ERROR]
+    assert problem.field == where
+    assert "the limit is" in problem.message
+
+
+def test_a_regex_that_no_data_plane_takes_is_refused() -> None:
+    changes = {"spec.routes[0].match.attributes": {"method": {"regex": "((a{30}){30}){30}"}}}
+    said = decode(edited(META_ROUTER, changes), origin="large.yaml")
+    assert isinstance(said, Rejected)
+    assert [p.field for p in said.problems if p.severity is Severity.ERROR] == [
+        "spec.routes[0].match.attributes[method].regex"
+    ]

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from aeraki_xds.mesh.names import Host, Key, Kind, Namespace, full_host
+from aeraki_xds.mesh.names import ROUTING, Host, Key, Kind, Namespace, full_host
 from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
@@ -35,9 +35,6 @@ V = TypeVar("V")
 
 _DECLARING: Final = frozenset({Kind.SERVICE_ENTRY, Kind.DESTINATION_RULE})
 """Kinds that say what a host is: its ports, its subsets."""
-
-_ROUTING: Final = frozenset({Kind.META_ROUTER, Kind.VIRTUAL_SERVICE})
-"""Kinds that say how calls to a host are routed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +110,7 @@ class Graph:
             touched |= self._remove(change.key)
         if change.after is not None:
             touched |= self._add(change.key, change.after)
-        if change.key.kind in _ROUTING:
+        if change.key.kind in ROUTING:
             touched |= self._hold(change)
         # A host that is sent to for the first or the last time gains or loses its clusters.
         targets = was_target | self._targets_of(change.key)

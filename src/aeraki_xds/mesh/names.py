@@ -30,6 +30,10 @@ class Kind(StrEnum):
     APPLICATION_PROTOCOL = "ApplicationProtocol"
 
 
+ROUTING: Final = frozenset({Kind.META_ROUTER, Kind.VIRTUAL_SERVICE})
+"""Kinds that say how calls to a host are routed."""
+
+
 class Key(NamedTuple):
     """The identity of an object; cluster-scoped kinds have an empty namespace."""
 

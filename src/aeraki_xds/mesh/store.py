@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
-from aeraki_xds.mesh.names import Key
+from aeraki_xds.mesh.names import ROUTING, Key
 from aeraki_xds.mesh.objects import MeshObject
 
 
@@ -34,6 +34,13 @@ class Store:
         self.objects: dict[Key, MeshObject] = {}
         self.rejected: dict[Key, Rejected] = {}
         self.accepted: dict[Key, Upsert] = {}
+
+    def hides_a_router(self) -> bool:
+        """Whether a router is rejected that never was in force and of which no host is known."""
+        return any(
+            not rejected.hosts and key not in self.objects and key.kind in ROUTING
+            for key, rejected in self.rejected.items()
+        )
 
     def apply(self, events: Iterable[ObjectEvent]) -> tuple[Change, ...]:
         """Take events in order and say what changed, each key once."""

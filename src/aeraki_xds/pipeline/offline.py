@@ -51,7 +51,7 @@ def translate(
     about_objects = [e for e in said if isinstance(e, Upsert | Delete | Rejected)]
     graph.update(store.apply(about_objects))
     unreadable = [event for event in said if isinstance(event, Unreadable)]
-    graph.blind = any(each.hides for each in unreadable)
+    graph.blind = store.hides_a_router() or any(each.hides for each in unreadable)
     scopes: list[Plain] = []
     findings = [finding for found in graph.verdicts.values() for finding in found]
     for spec in specs:

@@ -118,8 +118,8 @@ class Pipeline:
             )
 
     def _look(self) -> frozenset[Host]:
-        """Whether some file hides what it is about; every host is affected when that changes."""
-        blind = any(said.hides for said in self.unreadable.values())
+        """Whether something hides what it is about; every host is affected when that changes."""
+        blind = self.store.hides_a_router() or any(u.hides for u in self.unreadable.values())
         if blind == self.graph.blind:
             return frozenset()
         self.graph.blind = blind
