@@ -121,7 +121,7 @@ def test_validate_names_file_object_field_and_what_is_wrong(mesh: Path) -> None:
         "spec.routes[0].route[0].destination.subset: no DestinationRule of "
         "hello.demo.svc.cluster.local has the subset 'v9'; known: v1, v2"
     ]
-    assert result.err == "3 objects, 1 errors, 0 warnings\n"
+    assert result.err == "3 objects, 1 error, 0 warnings\n"
 
 
 def test_validate_reports_every_problem_one_a_line(mesh: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_warning_is_marked_and_is_no_failure(mesh: Path) -> None:
     assert result.code == 0
     (line,) = result.lines
     assert ": warning: " in line
-    assert result.err == "3 objects, 0 errors, 1 warnings\n"
+    assert result.err == "3 objects, 0 errors, 1 warning\n"
 
 
 def test_validate_reads_short_names_in_the_domain_that_it_is_told() -> None:
@@ -218,7 +218,7 @@ def test_translate_of_invalid_files_prints_what_is_left_and_the_problems_beside_
     assert set(loaded["ads"]) == {CLUSTER, ENDPOINTS}
     problem, count = result.err.splitlines()
     assert problem.startswith(f"{mesh}/router.yaml: MetaRouter/demo/hello: spec.routes[0]")
-    assert count == "3 objects, 1 errors, 0 warnings"
+    assert count == "3 objects, 1 error, 0 warnings"
 
 
 def test_translate_for_a_node_shows_what_that_proxy_sees(mesh: Path, tmp_path: Path) -> None:
@@ -519,3 +519,11 @@ def test_settings_can_come_from_the_environment(tmp_path: Path) -> None:
     ended = run("serve", env={"AERAKI_SERVE_CONFIG_DIR": ".", "AERAKI_SERVE_XDS_ADDRESS": "x"})
     assert ended.code == 2
     assert "AERAKI_SERVE_XDS_ADDRESS" in ended.err or "'x' is not HOST:PORT" in ended.err
+
+
+def test_plaintext_is_served_to_other_machines_only_when_one_says_so(
+    fail: Callable[..., str], tmp_path: Path
+) -> None:
+    line = fail("serve", "--config-dir", tmp_path, "--xds-address", "0.0.0.0:0")
+    assert "--xds-address 0.0.0.0:0" in line
+    assert "--allow-plaintext" in line

@@ -37,3 +37,19 @@ def test_an_address_is_written_as_it_is_read(text: str) -> None:
 def test_without_being_told_we_serve_on_loopback() -> None:
     for text in (DEFAULT_XDS_ADDRESS, DEFAULT_ADMIN_ADDRESS):
         assert Address.parse(text).host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        (":1", False),
+        ("10.0.0.1:1", False),
+        ("example.com:1", False),
+    ],
+)
+def test_only_this_machine_reaches_a_loopback_address(text: str, *, is_loopback: bool) -> None:
+    assert Address.parse(text).is_loopback is is_loopback

@@ -116,7 +116,12 @@ def cli() -> None:
     type=ADDRESS,
     default=DEFAULT_XDS_ADDRESS,
     show_default=True,
-    help="Where proxies connect; port 0 picks one. Plaintext: keep it on loopback.",
+    help="Where proxies connect, in plaintext; port 0 picks one.",
+)
+@click.option(
+    "--allow-plaintext",
+    is_flag=True,
+    help="Serve xDS without TLS on an address that is not loopback.",
 )
 @click.option(
     "--admin-address",
@@ -143,6 +148,7 @@ def serve(
     *,
     config_dir: Path,
     xds_address: Address,
+    allow_plaintext: bool,
     admin_address: Address,
     tenancy: Tenancy,
     log_level: str,
@@ -150,6 +156,12 @@ def serve(
 ) -> None:
     """Serve the configuration in a folder to proxies, and every change of it."""
     configure_logging(level=log_level, log_format=log_format)
+    if not (xds_address.is_loopback or allow_plaintext):
+        message = (
+            f"--xds-address {xds_address} would serve xDS in plaintext to other machines: use a "
+            "loopback address, or say --allow-plaintext"
+        )
+        raise ConfigurationError(message)
     settings = ServeSettings(
         config_dir=config_dir,
         xds_address=xds_address,
@@ -327,7 +339,9 @@ def _read(paths: Sequence[Path], specs: Sequence[ScopeSpec], tenancy: Tenancy) -
 def _conclude(offline: Offline) -> None:
     errors = sum(entry.is_error for entry in offline.entries)
     warnings = len(offline.entries) - errors
-    click.echo(f"{offline.objects} objects, {errors} errors, {warnings} warnings", err=True)
+    counts = ((offline.objects, "object"), (errors, "error"), (warnings, "warning"))
+    said = ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts)
+    click.echo(said, err=True)
     if not offline.is_valid:
         sys.exit(1)
 

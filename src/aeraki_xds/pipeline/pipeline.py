@@ -173,7 +173,11 @@ class Pipeline:
                             last_good_kept=kept,
                         )
                     about_objects.append(event)
-                case Upsert() | Delete():
+                case Upsert():
+                    for problem in event.problems:
+                        self._log.warning("found", object=str(event.key), problem=str(problem))
+                    about_objects.append(event)
+                case Delete():
                     about_objects.append(event)
         return about_objects
 
