@@ -389,7 +389,7 @@ async def test_a_file_that_breaks_keeps_its_objects_until_it_heals(
         assert said.complaints == {}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user whom permissions hold back")
+@pytest.mark.usefixtures("permissions_count")
 async def test_a_file_that_may_not_be_read_keeps_its_objects_and_heals_by_itself(
     root: Path,
 ) -> None:

@@ -219,13 +219,12 @@ FINE_BY_ITSELF = {"an empty file"}
 """What is suspicious only because the file held something before."""
 
 
+@pytest.mark.usefixtures("permissions_count")
 @pytest.mark.parametrize("case", CASES)
 async def test_bad_input_is_reported_changes_nothing_and_is_mended_without_a_restart(
     case: str, tmp_path: Path
 ) -> None:
     spoil, words, removed = CASES[case]
-    if spoil is without_permission and os.geteuid() == 0:
-        pytest.skip("needs a user whom permissions hold back")
     async with watched(tmp_path / "mesh") as folder:
         spoil(folder.root)
         await folder.until(lambda: folder.reported(*words))

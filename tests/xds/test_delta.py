@@ -387,6 +387,19 @@ def test_37_a_removal_is_said_once_to_who_named_it(
     assert change.removed == ()
 
 
+@pytest.mark.parametrize("type_url", MAY_BE_REMOVED)
+def test_37_a_removal_is_said_alone_so_that_it_is_not_refused_with_a_resource(
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes(resource(type_url, "a"), resource(type_url, "b"))
+    envoy.asks(type_url, "a", "b")
+    server.says(envoy)
+    server.publishes(resource(type_url, "a", "bad"), without=[resource(type_url, "b")])
+    change, removal = server.says(envoy)
+    assert (len(change.resources), change.removed) == (1, ())
+    assert (removal.resources, removal.removed) == ((), ("b",))
+
+
 def test_37_a_removal_is_said_to_the_wildcard(server: Server, envoy: DeltaEnvoy) -> None:
     server.publishes(listener("a"), listener("b"))
     envoy.asks(LISTENER)

@@ -42,8 +42,8 @@ class Proxy:
     """A client that asks for the endpoints of its clusters, refuses what is "bad", and knows which
     of its clusters still wait for endpoints.
 
-    `whole`: it refuses a response as a whole and gives no names. Otherwise it does as Envoy does:
-    it takes what is good and names the rest.
+    `whole`: it refuses a response as a whole and gives no names, but for clusters. Otherwise, and
+    of clusters always, it does as Envoy does: it takes what is good and names the rest.
     """
 
     said_by: ClassVar[type[Envoy]]
@@ -136,7 +136,8 @@ class Proxy:
         held = self.held[type_url]
         heard = {each.name: each for each in response.resources if self.hears(type_url, each.name)}
         bad = {name for name, each in heard.items() if body(each) == "bad"}
-        culprits = set(heard) if bad and self.whole else bad
+        whole = bool(bad) and self.whole and type_url != CLUSTER
+        culprits = set(heard) if whole else bad
         good = {name: each for name, each in heard.items() if name not in culprits}
         new = {name for name, each in good.items() if held.get(name) != each}
         self.refused |= {
@@ -144,7 +145,7 @@ class Proxy:
             for name in culprits
             if name not in held or held[name].digest != heard[name].digest
         }
-        if bad and self.whole:
+        if whole:
             # A full state that was refused removed nothing.
             self.kept |= {(type_url, name) for name in held if name not in heard}
         else:
@@ -154,7 +155,7 @@ class Proxy:
         if type_url == ENDPOINTS:
             self.warming -= {*heard, *response.removed}
         if bad:
-            error = "refused" if self.whole else "refused: " + ", ".join(sorted(bad))
+            error = "refused" if whole else "refused: " + ", ".join(sorted(bad))
             self.noted(type_url, self.envoy.nacks(response, error))
         else:
             self.noted(type_url, self.envoy.acks(response))

@@ -140,6 +140,17 @@ def test_45_listeners_go_before_the_clusters_that_they_used(
     assert rest in ([], ["EDS -v1"])
 
 
+def test_45_routes_go_after_the_listeners_that_used_them_in_delta(server: Server) -> None:
+    envoy = connected(server, DeltaEnvoy)
+    server.publishes(thrift_routes("t"))
+    envoy.asks(THRIFT_ROUTES, "t")
+    accepts(server, envoy)
+    server.publishes(
+        without=[thrift_routes("t"), endpoints("v1"), cluster("v1"), listener("l"), routes("r")]
+    )
+    assert accepts(server, envoy) == ["LDS -l", "TRDS -t", "CDS -v1", "EDS -v1"]
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_46_endpoints_of_a_new_cluster_come_at_once_and_unasked(
     server: Server, dialect: type[Envoy]

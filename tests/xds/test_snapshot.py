@@ -43,7 +43,7 @@ def test_a_version_depends_on_bytes_name_and_type() -> None:
 
 
 def test_a_version_does_not_change_between_processes() -> None:
-    assert routes("r").version == "5e1e40e5c590943d"
+    assert routes("r").version == "3f7e274436576a1f"
 
 
 # --- one snapshot -----------------------------------------------------------------------------
@@ -162,3 +162,11 @@ def test_07_the_version_of_a_view_changes_with_each_of_its_scopes() -> None:
     }
     assert len(versions) == 4
     assert View([holding(routes("r"))]).version(HTTP_ROUTES) == routes("r").version
+
+
+def test_long_names_that_differ_only_at_their_end_have_versions_of_their_own() -> None:
+    prefix = "n" * 100
+    versions = {
+        Resource.of(CLUSTER, Name(prefix + end), b"the same body").version for end in ("a", "b")
+    }
+    assert len(versions) == 2

@@ -777,20 +777,6 @@ def test_21_a_stale_request_without_it_does_not_forget_what_was_sent_unasked(
     assert server.says(envoy) == []
 
 
-def test_21_endpoints_of_a_refused_cluster_were_ignored_and_are_sent_when_they_are_asked_for(
-    server: Server, envoy: SotwEnvoy
-) -> None:
-    server.publishes(cluster("a"), cluster("b", "bad"), endpoints("a"))
-    envoy.asks(CLUSTER)
-    cds, eds = server.says(envoy)
-    assert line(eds) == "EDS a=1"
-    envoy.nacks(cds, "no")
-    server.publishes(cluster("b", "good"))
-    assert lines(server.says(envoy)) == ["CDS a=1 b=good"]
-    envoy.asks(ENDPOINTS, "a", "b")
-    assert lines(server.says(envoy)) == ["EDS a=1"]
-
-
 def test_46_a_changed_cluster_brings_its_endpoints_though_they_did_not_change(
     server: Server, envoy: SotwEnvoy
 ) -> None:

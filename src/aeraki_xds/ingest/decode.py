@@ -21,6 +21,7 @@ from aeraki_xds.mesh.change import Rejected, Upsert
 from aeraki_xds.mesh.names import Key, Kind, Namespace
 from aeraki_xds.mesh.objects import CLUSTER_SCOPED, OBJECT_TYPES
 from aeraki_xds.mesh.problems import Problem, error, has_errors, warning
+from aeraki_xds.mesh.validation import names
 
 ISTIO_GROUP: Final = "networking.istio.io"
 AERAKI_GROUP: Final = "metaprotocol.aeraki.io"
@@ -174,10 +175,15 @@ def _with_namespace(document: Mapping[str, object], key: Key) -> dict[str, objec
 
 
 def _hosts(spec: object) -> frozenset[str]:
-    """The hosts that a document names, as far as can be read, whatever its kind calls them."""
+    """The hosts that a document names, whatever its kind calls them.
+
+    None if one of them cannot be a host: which one was meant, nobody knows.
+    """
     if not isinstance(spec, Mapping):
         return frozenset()
     found: list[object] = []
     for value in (spec.get("hosts"), spec.get("host")):
-        found += value if isinstance(value, (list, tuple)) else [value]
-    return frozenset(name for name in found if isinstance(name, str) and _is_name(name))
+        if value is not None:
+            found += value if isinstance(value, (list, tuple)) else [value]
+    hosts = [name for name in found if isinstance(name, str) and not [*names.host(name, "")]]
+    return frozenset(hosts) if len(hosts) == len(found) else frozenset()

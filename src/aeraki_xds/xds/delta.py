@@ -12,21 +12,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from aeraki_xds.xds.message import Acked, DeltaRequest, Event, Nacked, Subscribed
-from aeraki_xds.xds.resource import (
-    CLUSTER,
-    ENDPOINTS,
-    KEEPS_ON_REMOVAL,
-    LISTENER,
-    Name,
-    Resource,
-    TypeUrl,
-)
+from aeraki_xds.xds.resource import ENDPOINTS, KEEPS_ON_REMOVAL, Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View
 from aeraki_xds.xds.sotw import Content
 from aeraki_xds.xds.subscription import Subscription
-
-REMOVED_LAST: Final = frozenset({CLUSTER, ENDPOINTS, LISTENER})
-"""Types whose removal waits until the routes of the same publication were sent (statement 45)."""
 
 
 class DeltaWatch:
@@ -129,7 +118,11 @@ class DeltaWatch:
         self._dirty.update(names)
 
     def updates(self) -> Content | None:
-        """What is new or changed, and what is gone where nothing has to precede its removal."""
+        """What is new or changed, and that a name does not exist which the client never had.
+
+        What it has is removed last (statement 45), and alone: a removal is not refused together
+        with a resource.
+        """
         if not (self._dirty or self._owes_first_answer):
             return None
         due: dict[Name, Resource] = {}
@@ -141,9 +134,9 @@ class DeltaWatch:
                 if self._is_due(name, current):
                     due[name] = current
             elif self.subscription.wants(name) and self.type_url not in KEEPS_ON_REMOVAL:
-                if name in self.sent and self.type_url in REMOVED_LAST:
+                if name in self.sent:
                     later.add(name)
-                elif name in self.sent or name in self._asked or name in self._forced:
+                elif name in self._asked or name in self._forced:
                     gone.add(name)
         self._dirty = later
         self._forced.clear()
@@ -153,7 +146,7 @@ class DeltaWatch:
         return self._content(due, gone)
 
     def removals(self) -> Content | None:
-        """What is gone, of the types whose removal comes last.
+        """What is gone.
 
         To be called when `updates` has nothing more: then nothing but what is gone is dirty.
         """

@@ -63,7 +63,7 @@ class Resource:
         """Pack the encoded message `body` (its own name included) and derive its version."""
         identity = ResourceId(type_url, name)
         packed = text(1, type_url) + length_delimited(2, body)
-        hashed = blake2b(packed, digest_size=8, key=name.encode()[:64])
+        hashed = blake2b(length_delimited(1, name.encode()) + packed, digest_size=8)
         return cls(identity, packed, int.from_bytes(hashed.digest(), "big"), needs)
 
     @property

@@ -11,8 +11,8 @@ The order of one publication on a stream (xDS protocol, "Eventual consistency co
    and never again in delta, and a cluster without endpoints answers nothing;
 3. listeners, likewise with what is gone;
 4. routes and everything else;
-5. only when there is nothing left to say of (1) to (4): listeners, clusters and endpoints without
-   what is gone.
+5. only when there is nothing left to say of (1) to (4): what is gone, listeners first, then routes,
+   clusters and endpoints. In SotW that is listeners and clusters without it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from aeraki_xds.xds.snapshot import View
 from aeraki_xds.xds.sotw import Content, SotwWatch
 
 _FIRST: Final = {CLUSTER: 0, ENDPOINTS: 1, LISTENER: 2}
-_REMOVED_LAST: Final = (LISTENER, CLUSTER, ENDPOINTS)
+_GONE_LAST: Final = {CLUSTER: 2, ENDPOINTS: 3, LISTENER: 0}
 _NONCE_WIDTH: Final = 8
 
 
@@ -54,6 +54,7 @@ class Session:
         self.watches: dict[TypeUrl, SotwWatch | DeltaWatch] = {}
         self._view = view
         self._order: list[SotwWatch | DeltaWatch] = []
+        self._removal_order: list[SotwWatch | DeltaWatch] = []
         self._responses = 0
 
     def receive(self, request: Request) -> tuple[Event, ...]:
@@ -61,8 +62,6 @@ class Session:
         watch = self._watch(request.type_url)
         match watch, request:
             case SotwWatch(), SotwRequest():
-                if request.type_url == CLUSTER and request.error is not None:
-                    self._forget_endpoints_unasked()
                 return watch.receive(request)
             case DeltaWatch(), DeltaRequest():
                 return watch.receive(request)
@@ -92,11 +91,10 @@ class Session:
                 if watch.type_url == CLUSTER:
                     self._send_endpoints_unasked(watch, held, content)
                 return self._response(watch, content)
-        for type_url in _REMOVED_LAST:
-            last = self.watches.get(type_url)
-            content = last.removals() if last is not None else None
-            if last is not None and content is not None:
-                return self._response(last, content)
+        for watch in self._removal_order:
+            content = watch.removals()
+            if content is not None:
+                return self._response(watch, content)
         return None
 
     def _watch(self, type_url: TypeUrl) -> SotwWatch | DeltaWatch:
@@ -106,6 +104,7 @@ class Session:
             watch = self.watches[type_url] = make(type_url=type_url, view=self._view)
             self._order.append(watch)
             self._order.sort(key=lambda w: _FIRST.get(w.type_url, len(_FIRST)))
+            self._removal_order = sorted(self._order, key=lambda w: _GONE_LAST.get(w.type_url, 1))
         return watch
 
     def _send_endpoints_unasked(
@@ -129,12 +128,6 @@ class Session:
             wanted &= endpoints.subscription.names if endpoints is not None else set()
         if wanted:
             self._watch(ENDPOINTS).force(wanted)
-
-    def _forget_endpoints_unasked(self) -> None:
-        """A client that refused clusters has ignored the endpoints that came with them."""
-        endpoints = self.watches.get(ENDPOINTS)
-        if isinstance(endpoints, SotwWatch):
-            endpoints.forget_unasked()
 
     def _response(self, watch: SotwWatch | DeltaWatch, content: Content) -> Response:
         self._responses += 1

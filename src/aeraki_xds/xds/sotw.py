@@ -141,12 +141,6 @@ class SotwWatch:
             self._held.pop(name, None)
             self._accepted.pop(name, None)
 
-    def forget_unasked(self) -> None:
-        """The client may have ignored what it did not ask for: when it asks, it is answered."""
-        for name in self._unasked:
-            self._held.pop(name, None)
-        self._unasked.clear()
-
     def mark(self, names: Iterable[Name]) -> None:
         """These names changed in the snapshot; the answer is judged when it is written."""
         self._dirty.update(names)
