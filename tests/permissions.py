@@ -12,21 +12,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from struct import Struct
 
 _VERSION = 0x20080522
+_HEADER = Struct("Ii")  # version, thread
+_SETS = Struct("6I")  # effective, permitted, inheritable; twice, for 64 bits
 _OVERRIDE = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-
-
-class _Header(ctypes.Structure):
-    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
-
-
-class _Sets(ctypes.Structure):
-    _fields_ = [
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    ]
 
 
 def can_be_held_back() -> bool:
@@ -41,16 +32,16 @@ def held_back() -> Iterator[None]:
         yield
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    header, sets = _Header(version=_VERSION, pid=0), (_Sets * 2)()
-    _check(libc.capget(ctypes.byref(header), sets))
-    before = sets[0].effective
-    sets[0].effective = before & ~_OVERRIDE
-    _check(libc.capset(ctypes.byref(header), sets))
+    header = ctypes.create_string_buffer(_HEADER.pack(_VERSION, 0))
+    sets = ctypes.create_string_buffer(_SETS.size)
+    _check(libc.capget(header, sets))
+    before = sets.raw[: _SETS.size]
+    effective, *rest = _SETS.unpack(before)
+    _check(libc.capset(header, _SETS.pack(effective & ~_OVERRIDE, *rest)))
     try:
         yield
     finally:
-        sets[0].effective = before
-        _check(libc.capset(ctypes.byref(header), sets))
+        _check(libc.capset(header, before))
 
 
 def _check(result: int) -> None:
