@@ -175,9 +175,9 @@ def serve(
 @_paths
 @_mesh_options
 def validate(*, paths: Sequence[Path], tenancy: Tenancy) -> None:
-    """Check manifests, one line a problem; exit 1 if any is an error."""
+    """Check manifests, one line a problem, errors before warnings; exit 1 if any is an error."""
     offline = _read(paths, [GLOBAL_SPEC, everything()], tenancy)
-    for entry in offline.entries:
+    for entry in sorted(offline.entries, key=lambda each: not each.is_error):
         click.echo(str(entry))
     _conclude(offline)
 

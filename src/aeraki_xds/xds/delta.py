@@ -14,7 +14,7 @@ from typing import Final
 from aeraki_xds.xds.message import Acked, DeltaRequest, Event, Nacked, Subscribed
 from aeraki_xds.xds.resource import ENDPOINTS, KEEPS_ON_REMOVAL, Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View
-from aeraki_xds.xds.sotw import Content
+from aeraki_xds.xds.sotw import Content, blamed
 from aeraki_xds.xds.subscription import Subscription
 
 
@@ -49,7 +49,9 @@ class DeltaWatch:
             return Acked(type_url=self.type_url, nonce=request.nonce)
         refused: dict[Name, str] = {}
         if not stale:
-            refused, self._in_flight = self._in_flight or {}, None
+            in_flight, self._in_flight = self._in_flight or {}, None
+            culprits = blamed(self.type_url, in_flight, request.error)
+            refused = {name: in_flight[name] for name in culprits}
             self.parked.update(refused)
         return Nacked(
             type_url=self.type_url,

@@ -19,6 +19,17 @@ Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
 """The resources of a response, and the names that it says are gone."""
 
 
+def blamed(type_url: TypeUrl, names: Iterable[Name], error: str) -> set[Name]:
+    """Which resources of a response a client means with its error.
+
+    Of listeners and clusters Envoy takes the good ones and names the others ("Error
+    adding/updating cluster(s) a: …"); who names none has refused all.
+    """
+    everyone = set(names)
+    named = {name for name in everyone if name in error} if type_url in FULL_STATE else set()
+    return named or everyone
+
+
 class SotwWatch:
     """A type's state.
 
@@ -94,21 +105,19 @@ class SotwWatch:
         )
 
     def _refused(self, error: str, in_flight: Mapping[Name, Resource]) -> dict[Name, int]:
-        """The versions to park. Of listeners and clusters Envoy takes the good ones and names the
-        others in its error; who names none has refused all that was new to it.
-        """
+        """The versions to park; of the others of this response the client took the new ones."""
         new = {
             name: resource.digest
             for name, resource in in_flight.items()
             if name not in self.acked or self.acked[name].digest != resource.digest
         }
-        blamed = {n: digest for n, digest in new.items() if n in error} if self._full_state else {}
-        if not blamed:
+        culprits = blamed(self.type_url, new, error)
+        if len(culprits) == len(new):
             return new
-        before = {name: self.acked[name] for name in blamed if name in self.acked}
-        taken = {name: resource for name, resource in in_flight.items() if name not in blamed}
+        before = {name: self.acked[name] for name in culprits if name in self.acked}
+        taken = {name: resource for name, resource in in_flight.items() if name not in culprits}
         self.acked = taken | before
-        return blamed
+        return {name: new[name] for name in culprits}
 
     def _subscribe(self, names: tuple[Name, ...]) -> Event | None:
         self._listed = names
