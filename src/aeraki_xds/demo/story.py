@@ -12,7 +12,7 @@ import asyncio
 import statistics
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -92,7 +92,9 @@ async def _play(view: View, work: Path, *, keep: bool) -> bool:
         _contrast(stage, proof, old)
         success = _verdict(stage, proof, old)
         if keep:
-            await _keep(stage)
+            # Ctrl-C is how this ends, not how it fails.
+            with suppress(asyncio.CancelledError):
+                await _keep(stage)
         return success
 
 
