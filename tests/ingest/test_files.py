@@ -20,9 +20,10 @@ from aeraki_xds.ingest.contents import Outcome
 from aeraki_xds.ingest.event import Event, Rejected, SourceLost, Synced, Unreadable, Upsert
 from aeraki_xds.ingest.files import INLINE_BYTES, FileSource, read_paths
 from aeraki_xds.ingest.folder import Folder
+from aeraki_xds.ingest.hint import Hint, Watcher
 from aeraki_xds.ingest.inotify import InotifyWatcher
 from aeraki_xds.ingest.scan import Fetched, fetch
-from aeraki_xds.ingest.watch import BlindWatcher, Hint, Watcher
+from aeraki_xds.ingest.watch import BlindWatcher
 from aeraki_xds.mesh.problems import Problem
 from tests.ingest.folders import QUIET, Following, decode, documents, entry
 

@@ -23,9 +23,10 @@ from aeraki_xds.errors import ConfigurationError
 from aeraki_xds.ingest.contents import Contents, Decode, read_contents, unreadable
 from aeraki_xds.ingest.event import Emit, Event, Rejected, SourceLost, Synced
 from aeraki_xds.ingest.folder import Folder
+from aeraki_xds.ingest.hint import Hint, Watcher
 from aeraki_xds.ingest.scan import MAX_BYTES, Fetched, fetch, fetch_outright, scan
 from aeraki_xds.ingest.tree import Tree
-from aeraki_xds.ingest.watch import Hint, Watcher, open_watcher
+from aeraki_xds.ingest.watch import open_watcher
 from aeraki_xds.mesh.names import Key
 from aeraki_xds.mesh.problems import Problem
 

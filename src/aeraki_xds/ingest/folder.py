@@ -16,9 +16,9 @@ from pathlib import Path
 
 from aeraki_xds.ingest.contents import Contents, Decode, read_contents, unreadable
 from aeraki_xds.ingest.event import Event
+from aeraki_xds.ingest.hint import Watcher
 from aeraki_xds.ingest.scan import Fetched, Listing, Stamp, fetch, scan
 from aeraki_xds.ingest.tree import Tree
-from aeraki_xds.ingest.watch import Watcher
 from aeraki_xds.mesh.names import Key
 from aeraki_xds.mesh.problems import Problem
 

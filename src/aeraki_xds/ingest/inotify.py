@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, Self
 
 from asyncinotify import Event, Inotify, Mask
 
+from aeraki_xds.ingest.hint import Hint
 from aeraki_xds.ingest.scan import is_hidden, is_manifest
-from aeraki_xds.ingest.watch import Hint
 
 # Plain integers: IntFlag arithmetic costs more than all the rest of handling an event.
 _CREATED: Final = int(Mask.CREATE)

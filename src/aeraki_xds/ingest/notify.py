@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from watchfiles import awatch
 
-from aeraki_xds.ingest.watch import Hint
+from aeraki_xds.ingest.hint import Hint
 
 _DEBOUNCE_MS: Final = 50
 _STEP_MS: Final = 10

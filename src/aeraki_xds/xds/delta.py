@@ -9,30 +9,22 @@ Rules: xDS protocol, "Incremental xDS"; rulings in docs/decisions.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from aeraki_xds.xds.message import Acked, DeltaRequest, Event, Nacked, Subscribed
 from aeraki_xds.xds.resource import ENDPOINTS, KEEPS_ON_REMOVAL, Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View
-from aeraki_xds.xds.sotw import Content, blamed
-from aeraki_xds.xds.subscription import Subscription
+from aeraki_xds.xds.watch import Content, Watch, blamed
 
 
-class DeltaWatch:
+class DeltaWatch(Watch):
     """A type's state. A NACKed version stays in `sent`: it is parked until its bytes change."""
 
     def __init__(self, *, type_url: TypeUrl, view: View) -> None:
-        self.type_url: Final = type_url
-        self.subscription: Final = Subscription(type_url)
-        self.nonce = ""
+        super().__init__(type_url=type_url, view=view)
         self.sent: dict[Name, str] = {}
         self.parked: dict[Name, str] = {}
-        self._view = view
-        self._started = False
         self._owes_first_answer = False
-        self._dirty: set[Name] = set()
         self._asked: set[Name] = set()
-        self._forced: set[Name] = set()
         self._in_flight: dict[Name, str] | None = None
 
     def receive(self, request: DeltaRequest) -> tuple[Event, ...]:
@@ -104,20 +96,8 @@ class DeltaWatch:
                 self.parked.pop(name, None)
                 self._asked.discard(name)
 
-    def mark(self, names: Iterable[Name]) -> None:
-        """These names changed in the snapshot; the answer is judged when it is written."""
-        self._dirty.update(names)
-
-    def refresh(self) -> None:
-        """Judge every wanted and every held name again: a scope was composed."""
-        self._dirty.update(self.subscription.names, self.sent)
-        if self.subscription.wildcard:
-            self._dirty.update(self._view.all(self.type_url))
-
-    def force(self, names: Iterable[Name]) -> None:
-        """Send these at the next chance, asked for or not, whatever was sent before."""
-        self._forced.update(names)
-        self._dirty.update(names)
+    def _held_names(self) -> Iterable[Name]:
+        return self.sent
 
     def updates(self) -> Content | None:
         """What is new or changed, and that a name does not exist which the client never had.

@@ -32,7 +32,8 @@ from aeraki_xds.xds.resource import (
     TypeUrl,
 )
 from aeraki_xds.xds.snapshot import View
-from aeraki_xds.xds.sotw import Content, SotwWatch
+from aeraki_xds.xds.sotw import SotwWatch
+from aeraki_xds.xds.watch import Content
 
 _FIRST: Final = {CLUSTER: 0, ENDPOINTS: 1, LISTENER: 2}
 _GONE_LAST: Final = {CLUSTER: 2, ENDPOINTS: 3, LISTENER: 0}

@@ -13,24 +13,10 @@ from typing import Final
 from aeraki_xds.xds.message import Acked, Event, Nacked, SotwRequest, Stale, Subscribed
 from aeraki_xds.xds.resource import FULL_STATE, Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View
-from aeraki_xds.xds.subscription import Subscription
-
-Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
-"""The resources of a response, and the names that it says are gone."""
+from aeraki_xds.xds.watch import Content, Watch, blamed
 
 
-def blamed(type_url: TypeUrl, names: Iterable[Name], error: str) -> set[Name]:
-    """Which resources of a response a client means with its error.
-
-    Of listeners and clusters Envoy takes the good ones and names the others ("Error
-    adding/updating cluster(s) a: …"); who names none has refused all.
-    """
-    everyone = set(names)
-    named = {name for name in everyone if name in error} if type_url in FULL_STATE else set()
-    return named or everyone
-
-
-class SotwWatch:
+class SotwWatch(Watch):
     """A type's state.
 
     Where a response is full state, `sent` and `acked` are replaced as a whole, never changed: they
@@ -38,20 +24,14 @@ class SotwWatch:
     """
 
     def __init__(self, *, type_url: TypeUrl, view: View) -> None:
-        self.type_url: Final = type_url
-        self.subscription: Final = Subscription(type_url)
-        self.nonce = ""
+        super().__init__(type_url=type_url, view=view)
         self._held: Final[dict[Name, Resource]] = {}
         self._accepted: Final[dict[Name, Resource]] = {}
         self.sent: Mapping[Name, Resource] = self._held
         self.acked: Mapping[Name, Resource] = self._accepted
         self.parked: dict[Name, int] = {}
-        self._view = view
         self._full_state = type_url in FULL_STATE
-        self._started = False
         self._listed: tuple[Name, ...] | None = None
-        self._dirty: set[Name] = set()
-        self._forced: set[Name] = set()
         self._unasked: set[Name] = set()
         self._in_flight: Mapping[Name, Resource] | None = None
 
@@ -150,20 +130,8 @@ class SotwWatch:
             self._held.pop(name, None)
             self._accepted.pop(name, None)
 
-    def mark(self, names: Iterable[Name]) -> None:
-        """These names changed in the snapshot; the answer is judged when it is written."""
-        self._dirty.update(names)
-
-    def refresh(self) -> None:
-        """Judge every wanted and every held name again: a scope was composed."""
-        self._dirty.update(self.subscription.names, self.sent)
-        if self.subscription.wildcard:
-            self._dirty.update(self._view.all(self.type_url))
-
-    def force(self, names: Iterable[Name]) -> None:
-        """Send these at the next chance, asked for or not, whatever was sent before."""
-        self._forced.update(names)
-        self._dirty.update(names)
+    def _held_names(self) -> Iterable[Name]:
+        return self.sent
 
     def updates(self) -> Content | None:
         """What is new or changed. Where a response is full state, it still holds what is gone."""
