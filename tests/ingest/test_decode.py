@@ -400,8 +400,9 @@ def test_the_conditions_of_http_are_kept_as_plain_json() -> None:
 )
 def test_durations_are_read_as_go_reads_them(text: str, nanoseconds: int) -> None:
     bucket = {"fillInterval": text}  # the shape alone: some of these are no sensible interval
-    read = shape.read(bucket, TokenBucket)
-    assert isinstance(read, TokenBucket)
+    read, problems = shape.read(bucket, TokenBucket)
+    assert problems == ()
+    assert read is not None
     assert read.fill_interval == Duration(nanoseconds)
 
 
@@ -587,6 +588,40 @@ def test_no_manifest_raises_and_each_says_one_of_four_things(manifest: dict[str,
 @given(mutated())
 def test_the_walk_leaves_msgspec_nothing_to_refuse(manifest: dict[str, Any]) -> None:
     for kind in OBJECT_TYPES.values():
-        read = shape.read(manifest, kind)
-        if isinstance(read, tuple):
-            assert all(problem.field for problem in read), read  # msgspec's own name no field
+        read, problems = shape.read(manifest, kind)
+        assert read is not None or problems
+        assert all(problem.field for problem in problems), problems  # msgspec's own name no field
+
+
+def test_what_the_rest_means_is_judged_beside_a_fault_of_shape() -> None:
+    """One look is enough to mend a file, however many mistakes are in it."""
+    event = rejected(
+        edited(
+            META_ROUTER,
+            {
+                "spec.routes[0].requestMutation[0].key": 7,
+                "spec.routes[0].match.attributes[group].regex": "(?=a)",
+                "spec.routes[1].rout": [],
+                "spec.exportTo": ["*", "."],
+            },
+        )
+    )
+    assert [problem.field for problem in event.problems] == [
+        "spec.routes[0].requestMutation[0].key",
+        "spec.routes[1].rout",
+        "spec.routes[0].match.attributes[group].regex",
+        "spec.exportTo",
+    ]
+
+
+def test_what_follows_from_a_fault_of_shape_is_not_reported_beside_it() -> None:
+    """A weight that is no number adds up to nothing, and that is not another mistake."""
+    for field, value in (
+        ("spec.routes[0].route[0].weight", "sixty"),
+        ("spec.routes[0].route[0].destination", [1]),
+        ("spec.routes", "none"),
+        ("spec.hosts[0]", 7),
+        ("spec.routes[0].match.attributes", []),
+    ):
+        event = rejected(edited(META_ROUTER, {field: value}))
+        assert [problem.field for problem in event.problems] == [field]

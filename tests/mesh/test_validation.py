@@ -35,8 +35,9 @@ Row = tuple[Changes, Expected]
 
 def item_of(manifest: dict[str, Any]) -> MeshObject:
     group = manifest["apiVersion"].partition("/")[0]
-    read = shape.read(manifest, OBJECT_TYPES[group, Kind(manifest["kind"])])
-    assert not isinstance(read, tuple), read
+    read, problems = shape.read(manifest, OBJECT_TYPES[group, Kind(manifest["kind"])])
+    assert read is not None, problems
+    assert problems == ()
     return read
 
 

@@ -61,10 +61,14 @@ def decode(
         return Unidentified(key)
     problems = _version(claim)
     if not problems:  # another version's fields may have other meanings: do not guess at them
-        item = shape.read(_with_namespace(document, key), OBJECT_TYPES[claim.group, claim.kind])
-        problems = _top_level(document, claim)
-        problems += item if isinstance(item, tuple) else validation.check(item)
-        if not isinstance(item, tuple) and not has_errors(problems):
+        kind = OBJECT_TYPES[claim.group, claim.kind]
+        item, faults = shape.read(_with_namespace(document, key), kind)
+        problems = [*_top_level(document, claim), *faults]
+        meant = list(validation.check(item)) if item is not None else []
+        if faults:  # of an object that is not whole, warnings say more about the hole
+            meant = [p for p in meant if has_errors([p]) and not shape.follows_from(p, faults)]
+        problems += meant
+        if item is not None and not has_errors(problems):
             return Upsert(key=key, item=item, origin=origin, problems=tuple(problems))
     hosts = _hosts(document.get("spec"))
     return Rejected(key=key, origin=origin, problems=tuple(problems), hosts=hosts)

@@ -7,6 +7,9 @@ every fault under its own field path, and on the way forgives what Kubernetes fo
 field is that field left out, and 1.0 is an integer. A null inside a list or a map stays a fault,
 because dropping it would change what a route matches (specification V5, V6, V13).
 
+What does not fit is replaced by nothing of its type, so that the meaning of the rest can be judged
+in the same pass (`follows_from` tells what is a mere consequence).
+
 Guaranteed: no plain data, whatever it holds, makes this raise.
 """
 
@@ -49,20 +52,49 @@ _SCALARS: Final[dict[type[inspect.Type], tuple[str, tuple[type, ...]]]] = {
 }
 
 
-def read(raw: object, into: type[T]) -> T | tuple[Problem, ...]:
-    """The object that `raw` describes, or what keeps it from being one."""
+_BROKEN: Final = object()
+"""In place of what does not fit."""
+_NOTHING: Final[dict[type[inspect.Type], object]] = {
+    inspect.StructType: {},
+    inspect.StrType: "",
+    inspect.IntType: 0,
+    inspect.FloatType: 0.0,
+    inspect.BoolType: False,
+    inspect.DictType: {},
+    inspect.VarTupleType: [],
+}
+"""What keeps the place of a broken member, so that its neighbours keep their index."""
+
+
+def read(raw: object, into: type[T]) -> tuple[T | None, tuple[Problem, ...]]:
+    """The object that `raw` describes and what does not fit.
+
+    With problems the object is what is left, only good to look for further ones; None if not even
+    that can be made.
+    """
     try:
-        return msgspec.convert(raw, into, dec_hook=_custom)
+        return msgspec.convert(raw, into, dec_hook=_custom), ()
     except msgspec.ValidationError:
         pass  # said better, and completely, by the walk
     walk = _Walk()
     plain = walk.value(raw, _struct_type(into), "")
-    if walk.problems:
-        return tuple(walk.problems)
     try:
-        return msgspec.convert(plain, into, dec_hook=_custom)
-    except msgspec.ValidationError as refusal:  # the walk knows less than msgspec: still a value
-        return (error("", str(refusal)),)
+        return msgspec.convert(plain, into, dec_hook=_custom), tuple(walk.problems)
+    except msgspec.ValidationError as refusal:  # something required is missing, as was said
+        return None, tuple(walk.problems) or (error("", str(refusal)),)
+
+
+def follows_from(problem: Problem, faults: Iterable[Problem]) -> bool:
+    """Whether a problem of meaning may be due to a fault of shape: it is about the object that
+    holds the fault, something in it, or something around it."""
+    field = problem.field
+    holders = (fault.field.rpartition(".")[0] for fault in faults)
+    return any(_within(field, holder) or _within(holder, field) for holder in holders)
+
+
+def _within(field: str, holder: str) -> bool:
+    rest = field.removeprefix(holder)
+    return not holder or (field.startswith(holder) and rest[:1] in ("", ".", "["))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -115,7 +147,7 @@ class _Walk:
         self.problems: list[Problem] = []
 
     def value(self, raw: object, kind: inspect.Type, path: str) -> object:
-        """`raw` as far as it fits `kind`; what does not fit is reported and returned as it is."""
+        """`raw` as far as it fits `kind`; what does not fit is reported and becomes _BROKEN."""
         match kind:
             case inspect.StructType():
                 return self._struct(raw, kind, path)
@@ -131,7 +163,7 @@ class _Walk:
 
     def _struct(self, raw: object, kind: inspect.StructType, path: str) -> object:
         if not isinstance(raw, Mapping):
-            return self._refuse(path, must_be("an object", raw), raw)
+            return self._refuse(path, must_be("an object", raw))
         fields = _fields(kind.cls)
         for name in raw:
             if name not in fields and kind.forbid_unknown_fields:
@@ -140,7 +172,9 @@ class _Walk:
         for name, field in fields.items():
             value = raw.get(name)
             if value is not None:  # null counts as absent
-                plain[name] = self.value(value, field.type, _below(path, name))
+                read = self.value(value, field.type, _below(path, name))
+                if read is not _BROKEN:
+                    plain[name] = read
             elif field.required:
                 self.problems.append(error(_below(path, name), "is missing"))
         return plain
@@ -154,24 +188,27 @@ class _Walk:
 
     def _list(self, raw: object, kind: inspect.VarTupleType, path: str) -> object:
         if not isinstance(raw, Sequence) or isinstance(raw, (str, bytes)):
-            return self._refuse(path, must_be("a list", raw), raw)
+            return self._refuse(path, must_be("a list", raw))
         return [self._member(item, kind.item_type, f"{path}[{i}]") for i, item in enumerate(raw)]
 
     def _map(self, raw: object, kind: inspect.DictType, path: str) -> object:
         if not isinstance(raw, Mapping):
-            return self._refuse(path, must_be("an object", raw), raw)
+            return self._refuse(path, must_be("an object", raw))
         plain = {}
         for key, item in raw.items():
             where = f"{path}[{key}]"
             if not isinstance(key, str):
                 self.problems.append(error(where, f"the key {must_be('a string', key)}"))
+                continue
             plain[key] = self._member(item, kind.value_type, where)
         return plain
 
     def _member(self, raw: object, kind: inspect.Type, path: str) -> object:
         if raw is None and not (isinstance(kind, inspect.CustomType) and kind.cls is object):
-            return self._refuse(path, "must not be null: fill it in or remove the entry", raw)
-        return self.value(raw, kind, path)
+            read = self._refuse(path, "must not be null: fill it in or remove the entry")
+        else:
+            read = self.value(raw, kind, path)
+        return _NOTHING.get(type(kind)) if read is _BROKEN else read
 
     def _scalar(self, raw: object, kind: inspect.Type, path: str) -> object:
         match kind:
@@ -182,30 +219,30 @@ class _Walk:
             case inspect.IntType() if isinstance(raw, float):
                 if raw.is_integer():
                     return int(raw)
-                return self._refuse(path, f"must be an integer, is {raw}", raw)
+                return self._refuse(path, f"must be an integer, is {raw}")
             case inspect.FloatType() if isinstance(raw, int) and abs(raw) > sys.float_info.max:
-                return self._refuse(path, "is too large", raw)
+                return self._refuse(path, "is too large")
         expected, fits = _SCALARS[type(kind)]
         if isinstance(raw, fits) and (bool in fits or not isinstance(raw, bool)):
             return raw
-        return self._refuse(path, must_be(expected, raw), raw)
+        return self._refuse(path, must_be(expected, raw))
 
     def _choice(self, raw: str, known: list[str], path: str) -> object:
         if raw in known:
             return raw
         hint = did_you_mean(raw, known)
-        return self._refuse(path, f"must be one of {', '.join(known)}, is {raw!r}{hint}", raw)
+        return self._refuse(path, f"must be one of {', '.join(known)}, is {raw!r}{hint}")
 
     def _custom(self, raw: object, kind: inspect.CustomType, path: str) -> object:
         try:
             _custom(kind.cls, raw)
         except (TypeError, ValueError) as refusal:
-            self.problems.append(error(path, str(refusal)))
+            return self._refuse(path, str(refusal))
         return raw
 
-    def _refuse(self, path: str, message: str, raw: object) -> object:
+    def _refuse(self, path: str, message: str) -> object:
         self.problems.append(error(path, message))
-        return raw
+        return _BROKEN
 
 
 def _below(path: str, name: str) -> str:
