@@ -509,6 +509,28 @@ async def test_closing_the_server_ends_every_stream_and_frees_the_port() -> None
         pass
 
 
+async def test_closing_while_clients_reset_their_streams_is_quiet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A stream that is being cancelled for its client's sake has no end left to be told."""
+    hub = Hub(clock=lambda: 0.0)
+    server = XdsServer(hub=hub, admit=lambda node, peer, *, aggregated: (GLOBAL,))
+    made = Wire(hub, *await server.start("127.0.0.1", 0))
+    made.publish(routes("r"))
+    async with made.talk(SOTW_ADS) as one:
+        await one.ask(HTTP_ROUTES, "r", node="envoy")
+        await one.hear()
+        (handler,) = server._handlers
+        await one.leave()
+        async with asyncio.timeout(PATIENCE):
+            while not handler.cancelling():  # the reset has come, the handler has not run since
+                await asyncio.sleep(0)
+            assert not handler.done()
+            await server.close()
+    assert hub.streams == ()
+    assert caplog.records == []
+
+
 async def test_closing_a_server_without_streams_takes_no_time() -> None:
     server = XdsServer(
         hub=Hub(clock=lambda: 0.0), admit=lambda node, peer, *, aggregated: (GLOBAL,)

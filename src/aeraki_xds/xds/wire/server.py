@@ -83,6 +83,7 @@ class XdsServer:
         self._log = structlog.get_logger("aeraki_xds.xds")
         self._closing = False
         self._handlers: set[asyncio.Task[object]] = set()
+        self._ended: set[asyncio.Task[object]] = set()
         self._server = Server(
             [_Service(self)],
             codec=_Bytes(),
@@ -105,6 +106,8 @@ class XdsServer:
         """Stop accepting, end every stream, and wait until the last handler is gone."""
         self._closing = True
         handlers = tuple(self._handlers)
+        # Streams that their clients reset just now are being cancelled for that: not by us.
+        self._ended = {handler for handler in handlers if not handler.cancelling()}
         self._server.close()
         # Not grpclib's `wait_closed`: since Python 3.12 it waits for the clients to hang up.
         if handlers:
@@ -122,7 +125,7 @@ class XdsServer:
         try:
             await self._serve(grpc, dialect, implied)
         except asyncio.CancelledError:
-            if self._closing:  # grpclib would leave the client waiting for an end
+            if handler in self._ended:  # grpclib would leave the client waiting for an end
                 raise GRPCError(Status.UNAVAILABLE, _CLOSING) from None
             raise
         finally:
