@@ -189,7 +189,7 @@ def test_when_consent_is_withdrawn_the_router_is_refused_again() -> None:
     assert graph.routing(Host(ORDERS)).router is None
 
 
-def test_the_root_namespace_may_speak_about_any_host() -> None:
+def test_the_root_namespace_foreign_owner_about_any_host() -> None:
     item = router(ORDERS, "mine.evil.svc.cluster.local", name="root", namespace="istio-system")
     assert key_of(item) not in mesh(item).verdicts
     elsewhere = Graph(tenancy=Tenancy(root=Namespace("mesh-root")))
@@ -219,3 +219,10 @@ def allowing(entry: ServiceEntry, consent: str) -> ServiceEntry:
     annotations = {ALLOW_FROM: consent}
     metadata: Metadata = msgspec.structs.replace(entry.metadata, annotations=annotations)
     return msgspec.structs.replace(entry, metadata=metadata)
+
+
+@pytest.mark.parametrize("way", list(WAYS)[8:11])
+def test_a_router_that_borrows_keeps_the_routes_of_its_own_host(way: str) -> None:
+    """Rejecting the whole would send its calls to the default route."""
+    item, _, _ = WAYS[way]
+    assert mesh(item).routing(Host("mine.evil.svc.cluster.local")).router == item

@@ -238,7 +238,7 @@ class Graph:
         for field, name in hosts_named(item):
             host = self._full(name, namespace)
             entries = self._entries(host)
-            owner = self._tenancy.may_speak(namespace, host, entries)
+            owner = self._tenancy.foreign_owner(namespace, host, entries)
             if owner is not None:
                 yield self._tenancy.foreign_host(field, host, owner)
             elif not entries and isinstance(item, MetaRouter):
@@ -247,7 +247,7 @@ class Graph:
             yield from self._tenancy.borrowed(item)
             limiter = rate_limit_host(item)
             if limiter is not None:
-                owner = self._tenancy.may_speak(namespace, limiter, self._entries(limiter))
+                owner = self._tenancy.foreign_owner(namespace, limiter, self._entries(limiter))
                 if owner is not None:
                     field = "spec.globalRateLimit.rateLimitService"
                     yield self._tenancy.foreign_host(field, limiter, owner)

@@ -63,10 +63,10 @@ class Tenancy:
             return Namespace(parts[-1])
         return Namespace(entries[0].metadata.namespace) if entries else None
 
-    def may_speak(
+    def foreign_owner(
         self, namespace: Namespace, host: Host, entries: Sequence[ServiceEntry]
     ) -> Namespace | None:
-        """None if objects of a namespace may speak about a host, else its owner."""
+        """Whose host it is that objects of a namespace may not speak about; None if they may."""
         owner = self.owner(host, entries)
         if self.mode is TenancyMode.LEGACY or owner in (None, namespace) or namespace == self.root:
             return None
@@ -82,7 +82,7 @@ class Tenancy:
         """Whether what an object says about a host is in force."""
         if self.mode is not TenancyMode.STRICT:
             return True
-        return self.may_speak(Namespace(item.metadata.namespace), host, entries) is None
+        return self.foreign_owner(Namespace(item.metadata.namespace), host, entries) is None
 
     def problem(self, field: str, message: str) -> Problem:
         """A breach of the rules, as severe as the mode makes it."""
