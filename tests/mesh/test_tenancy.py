@@ -24,7 +24,17 @@ from aeraki_xds.mesh.objects import (
 from aeraki_xds.mesh.problems import Severity
 from aeraki_xds.mesh.store import Store
 from aeraki_xds.mesh.tenancy import ALLOW_FROM, Tenancy, TenancyMode
-from tests.mesh.kit import OLD, YOUNG, protocol, router, said, service, subsets, virtual_service
+from tests.mesh.kit import (
+    OLD,
+    YOUNG,
+    gone,
+    protocol,
+    router,
+    said,
+    service,
+    subsets,
+    virtual_service,
+)
 
 ORDERS = "orders.shop.svc.cluster.local"
 API = "api.example.com"
@@ -226,3 +236,15 @@ def test_a_router_that_borrows_keeps_the_routes_of_its_own_host(way: str) -> Non
     """Rejecting the whole would send its calls to the default route."""
     item, _, _ = WAYS[way]
     assert mesh(item).routing(Host("mine.evil.svc.cluster.local")).router == item
+
+
+def test_when_another_declares_the_protocol_too_or_no_longer_does_both_are_judged_anew() -> None:
+    older = protocol("lines", "lines.codec", name="older", created=OLD)
+    younger = protocol("lines", "other.codec", name="younger", created=YOUNG)
+    store, graph = Store(), Graph()
+    graph.update(store.apply(said(younger)))
+    assert graph.verdicts == {}
+    graph.update(store.apply(said(older)))
+    assert graph.verdicts.keys() == {key_of(younger)}
+    graph.update(store.apply(gone(older)))
+    assert graph.verdicts == {}

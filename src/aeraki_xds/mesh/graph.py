@@ -90,9 +90,10 @@ class Graph:
         declared: set[Host] = set()
         judged: set[Key] = set()
         for change in changes:
+            judged |= {change.key} | self._rivals(change.key)
             hosts = self._take(change)
             touched |= hosts
-            judged |= {change.key}
+            judged |= self._rivals(change.key)
             if change.key.kind in _DECLARING:
                 declared |= hosts
         # Who sends to a host is touched by what the host is, not by how the host itself routes.
@@ -288,6 +289,14 @@ class Graph:
             return set()
         keys = (k for name in links.applications for k in self._applications.get(name, ()))
         return {host for each in keys for host in self._links[each].hosts}
+
+    def _rivals(self, key: Key) -> set[Key]:
+        """The ApplicationProtocols that declare what this one declares, itself included."""
+        links = self._links.get(key)
+        if key.kind is not Kind.APPLICATION_PROTOCOL or links is None:
+            return set()
+        keys = {k for name in links.applications for k in self._applications[name]}
+        return {each for each in keys if each.kind is Kind.APPLICATION_PROTOCOL}
 
     def _hold(self, change: Change) -> frozenset[Host]:
         before = {self._full(name, change.key.namespace) for name in change.held_before}
