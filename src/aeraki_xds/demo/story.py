@@ -46,6 +46,7 @@ class Stage:
     view: View
     changes: int = 0
     first_new_ms: list[float] = field(default_factory=list)
+    stale_answers: list[int] = field(default_factory=list)
     refused: bool = False
 
 
@@ -175,6 +176,8 @@ async def _flips(stage: Stage) -> None:
         first = await stage.caller.first(version, after=written, timeout=LIMIT_S)
         stage.first_new_ms.append(_ms(first - written))
         await asyncio.sleep(0.1)
+        since = stage.caller.history(written)
+        stage.stale_answers.append(sum(call.version != version for call in since))
     median = statistics.median(stage.first_new_ms)
     slowest = max(stage.first_new_ms)
     stage.view.note(f"file write to first new answer: median {median:.1f} ms, max {slowest:.1f} ms")
@@ -197,13 +200,14 @@ async def _proof(stage: Stage) -> Proof:
 
 def _contrast(stage: Stage, proof: Proof, old: Outcome) -> None:
     median = statistics.median(stage.first_new_ms)
+    stale = statistics.median(stage.stale_answers)
     stage.view.contrast(
         [
             ("route changes", str(stage.changes), "1"),
             ("first new answer", f"{median:.1f} ms (median)", f"{old.first_new_ms:.0f} ms"),
             ("listeners rebuilt", str(proof.listener_modified), str(old.listeners_rebuilt)),
             ("connections needed", str(proof.connections), str(old.connections)),
-            ("stale answers", "none that lasted", str(old.stale_answers)),
+            ("stale answers", f"{stale:.0f} (median)", str(old.stale_answers)),
         ]
     )
 
