@@ -70,7 +70,7 @@ def official_json(type_url: str, body: bytes) -> dict[str, Any]:
 def assert_agrees(message: encode.Message) -> dict[str, Any]:
     """Our JSON of a message is the official JSON of its bytes, which is returned."""
     theirs = official_json(encode.type_url(message), encode.encode(message))
-    assert normal(encode.to_json(message)) == normal(theirs)
+    assert normal(message.to_dict()) == normal(theirs)
     return theirs
 
 

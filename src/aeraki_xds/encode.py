@@ -29,13 +29,7 @@ def pack(message: Message) -> Any:
     return Any(type_url=type_url(message), value=encode(message))
 
 
-def to_json(message: Message) -> dict[str, object]:
-    """proto3 JSON as plain data: lowerCamelCase names, each Any unpacked."""
-    plain: dict[str, object] = message.to_dict()
-    return plain
-
-
 def packed_to_json(packed: bytes) -> dict[str, object]:
-    """proto3 JSON of an encoded Any, with its `@type`."""
+    """proto3 JSON of an encoded Any, with its `@type`: lowerCamelCase names, each Any unpacked."""
     plain: dict[str, object] = Any.parse(packed).to_dict()
     return plain

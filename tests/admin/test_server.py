@@ -121,12 +121,13 @@ async def test_syncz_shows_what_each_stream_was_sent_and_said_to_it(desk: Desk) 
     (stream,) = (await desk.get("/debug/syncz"))["streams"]
     assert (stream["node"], stream["peer"], stream["dialect"]) == ("envoy", PEER.address, "sotw")
     assert stream["scopes"] == [OWN_SCOPE, "global"]
+    sent_at = desk.server.hub.streams[0].status_of(CLUSTER).sent_at
     assert stream["types"][CLUSTER] == {
         "subscribed": [],
         "wildcard": True,
         "held": 3,
         "parked": [],
-        "sent": {"nonce": clusters.nonce, "version": clusters.version},
+        "sent": {"nonce": clusters.nonce, "version": clusters.version, "at": sent_at},
         "acked": {"nonce": clusters.nonce, "version": clusters.version},
         "stale": 0,
         "nacks": 0,

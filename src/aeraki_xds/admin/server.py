@@ -117,6 +117,7 @@ def _stream(stream: Stream) -> dict[str, object]:
     return {
         "stream": stream.number,
         "node": stream.node.id,
+        "userAgent": stream.node.user_agent,
         "peer": stream.peer.address,
         "dialect": stream.session.dialect.value,
         "scopes": list(stream.scopes),
@@ -133,7 +134,11 @@ def _type(stream: Stream, type_url: TypeUrl) -> dict[str, object]:
         "wildcard": watch.subscription.wildcard,
         "held": len(watch.sent),
         "parked": sorted(watch.parked),
-        "sent": {"nonce": status.sent_nonce, "version": status.sent_version},
+        "sent": {
+            "nonce": status.sent_nonce,
+            "version": status.sent_version,
+            "at": status.sent_at,
+        },
         "acked": {"nonce": status.acked_nonce, "version": status.acked_version},
         "nacks": status.nacks,
         "stale": status.stale,

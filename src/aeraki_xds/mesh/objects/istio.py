@@ -36,12 +36,6 @@ class WorkloadEndpoint(_Istio, frozen=True):
     locality: str = ""
 
 
-class WorkloadSelector(_Istio, frozen=True):
-    """Labels of the pods or WorkloadEntries that serve."""
-
-    labels: dict[str, str] = {}
-
-
 class ServiceEntrySpec(_Istio, frozen=True):
     """A service of the mesh."""
 
@@ -50,7 +44,6 @@ class ServiceEntrySpec(_Istio, frozen=True):
     ports: tuple[ServicePort, ...] = ()
     resolution: Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"] = "NONE"
     endpoints: tuple[WorkloadEndpoint, ...] = ()
-    workload_selector: WorkloadSelector | None = None
     export_to: tuple[str, ...] = ()
 
 
