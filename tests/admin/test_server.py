@@ -46,7 +46,7 @@ class Desk:
 
     async def envoy(self) -> SotwEnvoy:
         """A proxy whose scope is composed."""
-        admitted = self.scopes.admit(Node(id="envoy"), PEER, aggregated=True)
+        admitted = self.scopes.admit(Node(id="envoy"), PEER, only=None)
         assert isinstance(admitted, tuple)
         envoy = SotwEnvoy(self.server, scopes=admitted)
         await self.say([])

@@ -18,7 +18,7 @@ import pytest
 from aeraki_xds._proto.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
 from aeraki_xds.demo.envoy import Envoy
 from aeraki_xds.demo.http import Address
-from aeraki_xds.xds import Hub, Name, Node, Peer, Resource, Scope
+from aeraki_xds.xds import Hub, Name, Node, Peer, Resource, Scope, TypeUrl
 from aeraki_xds.xds.resource import CLUSTER
 from aeraki_xds.xds.wire import XdsServer
 from tests.e2e.conftest import LIMIT_S, proxy_bootstrap
@@ -88,7 +88,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def serving(hub: Hub) -> AsyncIterator[Address]:
-    def admit(node: Node, peer: Peer, *, aggregated: bool) -> tuple[Scope, ...]:
+    def admit(node: Node, peer: Peer, *, only: TypeUrl | None) -> tuple[Scope, ...]:
         return (SCOPE,)
 
     server = XdsServer(hub=hub, admit=admit)

@@ -77,13 +77,13 @@ class Rig:
     def envoy(self, **metadata: object) -> SotwEnvoy:
         """A stock Envoy on an aggregated stream."""
         node = Node(id="envoy", metadata=metadata)
-        admitted = self.scopes.admit(node, PEER, aggregated=True)
+        admitted = self.scopes.admit(node, PEER, only=None)
         assert isinstance(admitted, tuple)
         return SotwEnvoy(self.server, scopes=admitted)
 
     def sidecar(self) -> SotwEnvoy:
         """A MetaProtocol Proxy on a stream of the route service."""
-        admitted = self.scopes.admit(Node(id="sidecar"), Peer(address="-"), aggregated=False)
+        admitted = self.scopes.admit(Node(id="sidecar"), Peer(address="-"), only=HTTP_ROUTES)
         assert isinstance(admitted, tuple)
         return SotwEnvoy(self.server, scopes=admitted)
 

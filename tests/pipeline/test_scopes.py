@@ -18,6 +18,7 @@ from aeraki_xds.pipeline.scopes import (
 from aeraki_xds.translate.compose import Ads, MetaRds
 from aeraki_xds.translate.listeners import Variant
 from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
+from aeraki_xds.xds.resource import HTTP_ROUTES
 from aeraki_xds.xds.wire.node import read_node
 
 PEER = Peer(address="127.0.0.1:4000")
@@ -25,7 +26,7 @@ THRIFT_FILTER = "envoy.filters.network.thrift_proxy"
 
 
 def spec(scopes: Scopes, node: Node) -> ScopeSpec:
-    admitted = scopes.admit(node, PEER, aggregated=True)
+    admitted = scopes.admit(node, PEER, only=None)
     assert not isinstance(admitted, Refusal)
     own, shared = admitted
     assert shared == GLOBAL
@@ -82,7 +83,7 @@ def test_a_proxy_may_be_told_to_bind_an_address_or_the_vip(bind: str) -> None:
 @pytest.mark.parametrize("bind", ["VIP", "localhost", "10.0.0.0/8", 7.0, None, True, {}, []])
 def test_any_other_bind_is_refused_and_quoted(bind: object) -> None:
     node = Node(id="envoy", metadata={"AERAKI_BIND": bind})
-    refusal = Scopes().admit(node, PEER, aggregated=True)
+    refusal = Scopes().admit(node, PEER, only=None)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is RefusalReason.INVALID
     assert refusal.message == (f"node metadata AERAKI_BIND is {bind!r}: write an IP address or vip")
@@ -110,16 +111,14 @@ def test_a_build_without_the_thrift_filter_has_a_variant_of_its_own() -> None:
     lean = with_filters("envoy.filters.network.tcp_proxy")
     assert variant(scopes, lean).extensions == frozenset()
     assert not variant(scopes, lean).has(THRIFT_FILTER)
-    assert scopes.admit(lean, PEER, aggregated=True) != scopes.admit(
-        Node(id="envoy"), PEER, aggregated=True
-    )
+    assert scopes.admit(lean, PEER, only=None) != scopes.admit(Node(id="envoy"), PEER, only=None)
 
 
 def test_builds_that_differ_in_filters_without_meaning_share_a_scope() -> None:
     scopes = Scopes()
     one, other = with_filters("one"), with_filters("other", "another")
     assert one.extensions_digest != other.extensions_digest
-    assert scopes.admit(one, PEER, aggregated=True) == scopes.admit(other, PEER, aggregated=True)
+    assert scopes.admit(one, PEER, only=None) == scopes.admit(other, PEER, only=None)
 
 
 def test_a_build_is_known_by_its_digest_and_not_decoded_again() -> None:
@@ -137,7 +136,7 @@ def test_a_build_is_known_by_its_digest_and_not_decoded_again() -> None:
 )
 def test_extensions_that_cannot_be_decoded_are_a_refusal_not_an_accident(raw: bytes) -> None:
     node = Node(id="envoy", extensions=raw, extensions_digest="d")
-    refusal = Scopes().admit(node, PEER, aggregated=True)
+    refusal = Scopes().admit(node, PEER, only=None)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is RefusalReason.INVALID
     assert "extensions" in refusal.message
@@ -149,19 +148,19 @@ def test_extensions_that_cannot_be_decoded_are_a_refusal_not_an_accident(raw: by
 def test_a_stream_of_the_route_service_sees_only_what_is_global() -> None:
     scopes = Scopes()
     node = Node(id="envoy", metadata={"NAMESPACE": "shop", "AERAKI_BIND": "nonsense"})
-    assert scopes.admit(node, PEER, aggregated=False) == (GLOBAL,)
+    assert scopes.admit(node, PEER, only=HTTP_ROUTES) == (GLOBAL,)
     assert scopes.specs == {GLOBAL: GLOBAL_SPEC}
 
 
 def test_an_aggregated_stream_sees_its_own_scope_first_and_then_what_is_global() -> None:
-    admitted = Scopes().admit(Node(id="envoy"), PEER, aggregated=True)
+    admitted = Scopes().admit(Node(id="envoy"), PEER, only=None)
     assert admitted == ("ads/default/stock/-", GLOBAL)
 
 
 def test_proxies_that_are_alike_share_a_scope() -> None:
     scopes = Scopes()
-    one = scopes.admit(Node(id="one", metadata={"NAMESPACE": "a"}), PEER, aggregated=True)
-    two = scopes.admit(Node(id="two~x~web.a~d"), PEER, aggregated=True)
+    one = scopes.admit(Node(id="one", metadata={"NAMESPACE": "a"}), PEER, only=None)
+    two = scopes.admit(Node(id="two~x~web.a~d"), PEER, only=None)
     assert one == two
     assert len(scopes.specs) == 2
 
@@ -175,7 +174,7 @@ def test_proxies_that_differ_in_anything_do_not() -> None:
         Node(id="envoy", metadata={"AERAKI_BIND": "127.0.0.1"}),
         with_filters("other"),
     ]
-    assert len({scopes.admit(node, PEER, aggregated=True) for node in nodes}) == len(nodes)
+    assert len({scopes.admit(node, PEER, only=None) for node in nodes}) == len(nodes)
 
 
 def test_the_recipes_of_a_namespace_and_of_another_are_one() -> None:

@@ -128,7 +128,7 @@ def test_07_different_content_has_a_different_version(
 def test_a_view_is_ready_when_every_scope_is() -> None:
     view = View([holding(), None])
     assert not view.ready
-    view.snapshots = (holding(), holding())
+    view.show((holding(), holding()))
     assert view.ready
 
 

@@ -122,7 +122,7 @@ class Wire:
         self.hub = hub
         self.host = host
         self.port = port
-        self.admitted: list[tuple[Node, Peer, bool]] = []
+        self.admitted: list[tuple[Node, Peer, TypeUrl | None]] = []
         self.refusal: Refusal | None = None
         self.left = asyncio.Event()
 
@@ -171,8 +171,8 @@ class Wire:
 async def wire() -> AsyncIterator[Wire]:
     hub = Hub(clock=lambda: 0.0)
 
-    def admit(node: Node, peer: Peer, *, aggregated: bool) -> tuple[Scope, ...] | Refusal:
-        made.admitted.append((node, peer, aggregated))
+    def admit(node: Node, peer: Peer, *, only: TypeUrl | None) -> tuple[Scope, ...] | Refusal:
+        made.admitted.append((node, peer, only))
         return made.refusal or (GLOBAL,)
 
     server = XdsServer(hub=hub, admit=admit)
@@ -241,7 +241,7 @@ async def test_the_route_service_implies_its_type(wire: Wire, method: str) -> No
         assert bodies(response) == [b"1"]
         wire.publish(routes("r", "2"))
         assert bodies(await sidecar.hear()) == [b"2"]
-    assert wire.admitted[0][2] is False
+    assert wire.admitted[0][2] == HTTP_ROUTES
 
 
 @pytest.mark.parametrize("method", [STREAM_ROUTES, DELTA_ROUTES])
@@ -274,17 +274,17 @@ async def test_a_stream_is_admitted_with_its_node_and_peer(wire: Wire) -> None:
         fields = {"cluster": "web", "metadata": {"NAMESPACE": "shop", "LIST": [1, None, True]}}
         await envoy.ask(CLUSTER, node={"id": "envoy", **fields})
         await wire.until(lambda: bool(wire.admitted))
-    ((node, peer, aggregated),) = wire.admitted
+    ((node, peer, only),) = wire.admitted
     assert (node.id, node.cluster) == ("envoy", "web")
     assert node.metadata == {"NAMESPACE": "shop", "LIST": [1, None, True]}
     assert peer.address.startswith("127.0.0.1:")
-    assert aggregated
+    assert only is None
 
 
 @pytest.mark.parametrize("method", ALL_METHODS)
 async def test_before_the_sync_a_stream_is_told_to_come_back(method: str) -> None:
     hub = Hub(clock=lambda: 0.0)
-    server = XdsServer(hub=hub, admit=lambda node, peer, *, aggregated: (GLOBAL,))
+    server = XdsServer(hub=hub, admit=lambda node, peer, *, only: (GLOBAL,))
     host, port = await server.start("127.0.0.1", 0)
     early = Wire(hub, host, port)
     async with early.talk(method) as envoy:
@@ -491,7 +491,7 @@ async def test_a_client_that_never_reads_delays_no_other_and_is_sent_the_latest(
 
 async def test_closing_the_server_ends_every_stream_and_frees_the_port() -> None:
     hub = Hub(clock=lambda: 0.0)
-    server = XdsServer(hub=hub, admit=lambda node, peer, *, aggregated: (GLOBAL,))
+    server = XdsServer(hub=hub, admit=lambda node, peer, *, only: (GLOBAL,))
     host, port = await server.start("127.0.0.1", 0)
     made = Wire(hub, host, port)
     made.publish(routes("r"))
@@ -514,7 +514,7 @@ async def test_closing_while_clients_reset_their_streams_is_quiet(
 ) -> None:
     """A stream that is being cancelled for its client's sake has no end left to be told."""
     hub = Hub(clock=lambda: 0.0)
-    server = XdsServer(hub=hub, admit=lambda node, peer, *, aggregated: (GLOBAL,))
+    server = XdsServer(hub=hub, admit=lambda node, peer, *, only: (GLOBAL,))
     made = Wire(hub, *await server.start("127.0.0.1", 0))
     made.publish(routes("r"))
     async with made.talk(SOTW_ADS) as one:
@@ -532,16 +532,14 @@ async def test_closing_while_clients_reset_their_streams_is_quiet(
 
 
 async def test_closing_a_server_without_streams_takes_no_time() -> None:
-    server = XdsServer(
-        hub=Hub(clock=lambda: 0.0), admit=lambda node, peer, *, aggregated: (GLOBAL,)
-    )
+    server = XdsServer(hub=Hub(clock=lambda: 0.0), admit=lambda node, peer, *, only: (GLOBAL,))
     await server.start("127.0.0.1", 0)
     async with asyncio.timeout(PATIENCE):
         await server.close()
 
 
 async def test_a_taken_port_is_an_os_error(wire: Wire) -> None:
-    second = XdsServer(hub=wire.hub, admit=lambda node, peer, *, aggregated: (GLOBAL,))
+    second = XdsServer(hub=wire.hub, admit=lambda node, peer, *, only: (GLOBAL,))
     with pytest.raises(OSError, match="in use"):
         await second.start(wire.host, wire.port)
 
@@ -550,7 +548,7 @@ async def test_the_server_listens_on_ipv6_too() -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     hub = Hub(clock=lambda: 0.0)
-    server = XdsServer(hub=hub, admit=lambda node, peer, *, aggregated: (GLOBAL,))
+    server = XdsServer(hub=hub, admit=lambda node, peer, *, only: (GLOBAL,))
     try:
         host, port = await server.start("::1", 0)
     except OSError:

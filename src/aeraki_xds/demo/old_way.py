@@ -116,7 +116,7 @@ def _publish(hub: Hub, mesh: HelloMesh) -> None:
 
 @asynccontextmanager
 async def _serving(hub: Hub) -> AsyncIterator[tuple[str, int]]:
-    def admit(node: Node, peer: Peer, *, aggregated: bool) -> tuple[Scope, ...]:
+    def admit(node: Node, peer: Peer, *, only: TypeUrl | None) -> tuple[Scope, ...]:
         return (SCOPE,)
 
     server = XdsServer(hub=hub, admit=admit)

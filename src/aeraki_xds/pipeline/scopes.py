@@ -20,7 +20,7 @@ from aeraki_xds.translate.compose import Ads, MetaRds, Recipe
 from aeraki_xds.translate.listeners import BIND_VIP, Variant
 from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
 from aeraki_xds.xds.field import LENGTH, MalformedError, scan, to_text
-from aeraki_xds.xds.resource import Scope
+from aeraki_xds.xds.resource import HTTP_ROUTES, Scope, TypeUrl
 
 GLOBAL: Final = Scope("global")
 """MetaRDS: the same routes for everyone."""
@@ -53,9 +53,9 @@ class Scopes:
         self._filters: dict[str, frozenset[str] | None] = {"": None}
         self._log = structlog.get_logger("aeraki_xds.scopes")
 
-    def admit(self, node: Node, peer: Peer, *, aggregated: bool) -> tuple[Scope, ...] | Refusal:
+    def admit(self, node: Node, peer: Peer, *, only: TypeUrl | None) -> tuple[Scope, ...] | Refusal:
         """The scopes of a stream. A stream of the route service alone sees MetaRDS only."""
-        if not aggregated:
+        if only == HTTP_ROUTES:
             return (GLOBAL,)
         bind = node.metadata.get("AERAKI_BIND", "")
         if not _is_bind(bind):
@@ -102,7 +102,7 @@ def spec_of_node(node: Mapping[str, object]) -> ScopeSpec:
         raise ConfigurationError(message)
     known = Node(id=str(node.get("id", "")), metadata=metadata)
     scopes = Scopes()
-    admitted = scopes.admit(known, Peer(address="-"), aggregated=True)
+    admitted = scopes.admit(known, Peer(address="-"), only=None)
     if isinstance(admitted, Refusal):
         raise ConfigurationError(admitted.message)
     return scopes.specs[admitted[0]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from aeraki_xds.xds.resource import Scope
+from aeraki_xds.xds.resource import Scope, TypeUrl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,5 +57,9 @@ class Refusal:
 class Admit(Protocol):
     """Decides about a stream when its first request has come."""
 
-    def __call__(self, node: Node, peer: Peer, *, aggregated: bool) -> tuple[Scope, ...] | Refusal:
-        """The scopes of the stream, most specific first. `aggregated`: it is an ADS stream."""
+    def __call__(
+        self, node: Node, peer: Peer, *, only: TypeUrl | None
+    ) -> tuple[Scope, ...] | Refusal:
+        """The scopes of the stream, most specific first. `only`: the type of the service that it
+        is a stream of, None on an aggregated one (ADS).
+        """

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from aeraki_xds.xds.message import Acked, DeltaRequest, Event, Nacked, Subscribed
 from aeraki_xds.xds.resource import ENDPOINTS, KEEPS_ON_REMOVAL, Name, Resource, TypeUrl
-from aeraki_xds.xds.snapshot import View
+from aeraki_xds.xds.snapshot import View, by_name
 from aeraki_xds.xds.watch import Content, Watch, blamed
 
 
@@ -31,6 +31,15 @@ class DeltaWatch(Watch):
         """Take a request. (Un)subscriptions count whatever the nonce says (statement 14)."""
         verdict = self._verdict(request) if request.nonce and self._started else None
         return tuple(event for event in (verdict, self._subscribe(request)) if event)
+
+    def accept(self, nonce: str) -> bool | None:
+        """What `receive` makes of a plain ACK, one that (un)subscribes nothing: whether the
+        response was still to be accepted. None when it is no ACK of the newest response.
+        """
+        if nonce != self.nonce or not self._started:
+            return None
+        in_flight, self._in_flight = self._in_flight, None
+        return in_flight is not None
 
     def _verdict(self, request: DeltaRequest) -> Event | None:
         stale = request.nonce != self.nonce
@@ -151,4 +160,4 @@ class DeltaWatch(Watch):
         for name in gone:
             self.sent.pop(name, None)
             self.parked.pop(name, None)
-        return tuple(due[name] for name in sorted(due)), tuple(sorted(gone))
+        return by_name(due), tuple(sorted(gone))

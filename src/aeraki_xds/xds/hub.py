@@ -8,7 +8,7 @@ nothing is served before `publish` was first called for every scope of a stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -22,9 +22,9 @@ from aeraki_xds.xds.snapshot import Changed, Snapshot, View
 Key = TypeVar("Key")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TypeStatus:
-    """What one stream was sent of one type and what it said to it."""
+    """What one stream was sent of one type and what it said to it; kept up to date in place."""
 
     sent_nonce: str = ""
     sent_version: str = ""
@@ -151,6 +151,17 @@ class Hub:
             if scope not in self._streams:
                 self.on_idle(scope)
 
+    def accept(self, stream: Stream, type_url: TypeUrl, nonce: str) -> bool:
+        """Take a plain ACK (see `Session.accept`); False when it has to be received as a request.
+
+        Nobody is woken: nothing ever waits for an ACK.
+        """
+        accepted = stream.session.accept(type_url, nonce)
+        if accepted:
+            status = stream.status[type_url]
+            status.acked_nonce, status.acked_version = nonce, status.sent_version
+        return accepted is not None
+
     def receive(self, stream: Stream, request: Request) -> tuple[Event, ...]:
         """Take a stream's request; its writer is woken when an answer may be due."""
         events = stream.session.receive(request)
@@ -163,13 +174,9 @@ class Hub:
         """The stream's next response, noted as sent."""
         response = stream.session.next()
         if response is not None:
-            before = stream.status_of(response.type_url)
-            stream.status[response.type_url] = replace(
-                before,
-                sent_nonce=response.nonce,
-                sent_version=response.version,
-                sent_at=self._clock(),
-            )
+            status = _status(stream, response.type_url)
+            status.sent_nonce, status.sent_version = response.nonce, response.version
+            status.sent_at = self._clock()
         return response
 
     def publish(self, scope: Scope, changes: Mapping[ResourceId, Resource | None]) -> Published:
@@ -201,7 +208,7 @@ class Hub:
     def _swap(self, scope: Scope) -> None:
         for scopes, view in self._views.items():
             if scope in scopes:
-                view.snapshots = tuple(self._snapshots.get(each) for each in scopes)
+                view.show(self._snapshots.get(each) for each in scopes)
 
     def _mark(self, scope: Scope, changed: Changed) -> set[Stream]:
         concerned: set[Stream] = set()
@@ -218,17 +225,17 @@ class Hub:
         return concerned
 
     def _note(self, stream: Stream, event: Event) -> None:
-        status = stream.status_of(event.type_url)
+        status = _status(stream, event.type_url)
         match event:
             case Subscribed():
                 self._watch(stream, event)
             case Acked():
-                status = replace(status, acked_nonce=event.nonce, acked_version=status.sent_version)
+                status.acked_nonce, status.acked_version = event.nonce, status.sent_version
             case Nacked():
-                status = replace(status, last_error=event.error, nacks=status.nacks + 1)
+                status.last_error = event.error
+                status.nacks += 1
             case Stale():
-                status = replace(status, stale=status.stale + 1)
-        stream.status[event.type_url] = status
+                status.stale += 1
 
     def _watch(self, stream: Stream, event: Subscribed) -> None:
         for name in event.added:
@@ -243,6 +250,14 @@ class Hub:
     def _unwatch(self, stream: Stream, type_url: TypeUrl, names: Iterable[Name]) -> None:
         for name in names:
             _discard(self._named, ResourceId(type_url, name), stream)
+
+
+def _status(stream: Stream, type_url: TypeUrl) -> TypeStatus:
+    """The record of a type, made when there is something to write into it."""
+    status = stream.status.get(type_url)
+    if status is None:
+        status = stream.status[type_url] = TypeStatus()
+    return status
 
 
 def _discard(index: dict[Key, set[Stream]], key: Key, stream: Stream) -> None:

@@ -23,6 +23,9 @@ CLUSTER: Final = TypeUrl(_PREFIX + "envoy.config.cluster.v3.Cluster")
 ENDPOINTS: Final = TypeUrl(_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment")
 LISTENER: Final = TypeUrl(_PREFIX + "envoy.config.listener.v3.Listener")
 HTTP_ROUTES: Final = TypeUrl(_PREFIX + "envoy.config.route.v3.RouteConfiguration")
+SECRET: Final = TypeUrl(_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret")
+RUNTIME: Final = TypeUrl(_PREFIX + "envoy.service.runtime.v3.Runtime")
+EXTENSION_CONFIG: Final = TypeUrl(_PREFIX + "envoy.config.core.v3.TypedExtensionConfig")
 THRIFT_ROUTES: Final = TypeUrl(
     _PREFIX + "envoy.extensions.filters.network.thrift_proxy.v3.RouteConfiguration"
 )
@@ -34,6 +37,14 @@ FULL_STATE: Final = frozenset({CLUSTER, LISTENER})
 KEEPS_ON_REMOVAL: Final = frozenset({HTTP_ROUTES})
 """Types whose removal is never announced: MetaProtocol Proxy drops the whole delta response that
 carries one, and Envoy ignores it. The mesh answers with a default route instead."""
+
+
+VERSION_WIDTH: Final = 16
+
+
+def version_of(digest: int) -> str:
+    """A version as clients see it: hexadecimal digits, always as many."""
+    return f"{digest:0{VERSION_WIDTH}x}"
 
 
 class ResourceId(NamedTuple):
@@ -73,5 +84,5 @@ class Resource:
 
     @property
     def version(self) -> str:
-        """16 hexadecimal digits that depend on nothing but name, type and bytes."""
-        return f"{self.digest:016x}"
+        """Depends on nothing but name, type and bytes."""
+        return version_of(self.digest)

@@ -37,7 +37,7 @@ from aeraki_xds.xds.watch import Content
 
 _FIRST: Final = {CLUSTER: 0, ENDPOINTS: 1, LISTENER: 2}
 _GONE_LAST: Final = {CLUSTER: 2, ENDPOINTS: 3, LISTENER: 0}
-_NONCE_WIDTH: Final = 8
+NONCE_WIDTH: Final = 8
 
 
 class Dialect(Enum):
@@ -68,6 +68,13 @@ class Session:
                 return watch.receive(request)
         message = f"a {type(request).__name__} on a {self.dialect.value} stream"
         raise TypeError(message)
+
+    def accept(self, type_url: TypeUrl, nonce: str) -> bool | None:
+        """Take a plain ACK: one that says nothing but which response was accepted. The same as to
+        `receive` it, but that no request has to be made; None when it has to be received.
+        """
+        watch = self.watches.get(type_url)
+        return watch.accept(nonce) if watch is not None else None
 
     def mark(self, type_url: TypeUrl, names: Iterable[Name]) -> None:
         """Names of a type changed in the snapshot."""
@@ -132,7 +139,7 @@ class Session:
 
     def _response(self, watch: SotwWatch | DeltaWatch, content: Content) -> Response:
         self._responses += 1
-        watch.nonce = f"{self._responses:0{_NONCE_WIDTH}x}"
+        watch.nonce = f"{self._responses:0{NONCE_WIDTH}x}"
         resources, removed = content
         return Response(
             type_url=watch.type_url,

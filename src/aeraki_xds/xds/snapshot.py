@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from aeraki_xds.xds.resource import Name, Resource, ResourceId, TypeUrl
+from aeraki_xds.xds.resource import Name, Resource, ResourceId, TypeUrl, version_of
 
 Changed = Mapping[TypeUrl, frozenset[Name]]
 _MASK: Final = (1 << 64) - 1
@@ -26,8 +26,8 @@ class Collection:
 
     @property
     def version(self) -> str:
-        """16 hexadecimal digits; equal content has an equal version wherever it was built."""
-        return f"{self.digest:016x}"
+        """Equal content has an equal version wherever it was built."""
+        return version_of(self.digest)
 
     def changed_by(
         self, changes: Mapping[Name, Resource | None]
@@ -89,34 +89,44 @@ class View:
     """What the streams with one list of scopes see: the first scope that holds a name wins.
 
     The hub replaces the snapshots; sessions only read. While a scope is not composed yet (None)
-    the view is not ready and its sessions stay silent: silence is not emptiness.
+    the view is not ready and its sessions stay silent: silence is not emptiness. What every stream
+    would work out alike is worked out once for each set of snapshots.
     """
 
-    __slots__ = ("__weakref__", "snapshots")
+    __slots__ = ("__weakref__", "_all", "_listings", "_snapshots", "_versions", "ready")
 
     def __init__(self, snapshots: Iterable[Snapshot | None]) -> None:
-        self.snapshots: tuple[Snapshot | None, ...] = tuple(snapshots)
+        self.show(snapshots)
 
-    @property
-    def ready(self) -> bool:
-        """Whether every scope has been composed."""
-        return None not in self.snapshots
+    def show(self, snapshots: Iterable[Snapshot | None]) -> None:
+        """Replace what is seen."""
+        seen = tuple(snapshots)
+        self.ready = None not in seen
+        self._snapshots = tuple(snapshot for snapshot in seen if snapshot is not None)
+        self._all: dict[TypeUrl, Mapping[Name, Resource]] = {}
+        self._listings: dict[TypeUrl, tuple[Resource, ...]] = {}
+        self._versions: dict[TypeUrl, str] = {}
 
     def get(self, type_url: TypeUrl, name: Name) -> Resource | None:
         """One resource, from the first scope that holds it."""
-        for snapshot in self.snapshots:
-            if snapshot is not None:
-                found = snapshot.of(type_url).resources.get(name)
-                if found is not None:
-                    return found
+        for snapshot in self._snapshots:
+            found = snapshot.of(type_url).resources.get(name)
+            if found is not None:
+                return found
         return None
 
     def all(self, type_url: TypeUrl) -> Mapping[Name, Resource]:
         """Every resource of a type: the snapshot's own mapping where one scope has the type."""
+        known = self._all.get(type_url)
+        if known is None:
+            known = self._all[type_url] = self._merged(type_url)
+        return known
+
+    def _merged(self, type_url: TypeUrl) -> Mapping[Name, Resource]:
         mappings = [
-            snapshot.of(type_url).resources
-            for snapshot in self.snapshots
-            if snapshot is not None and snapshot.of(type_url).resources
+            resources
+            for snapshot in self._snapshots
+            if (resources := snapshot.of(type_url).resources)
         ]
         if len(mappings) == 1:
             return mappings[0]
@@ -125,7 +135,22 @@ class View:
             merged.update(mapping)
         return merged
 
+    def listing(self, type_url: TypeUrl) -> tuple[Resource, ...]:
+        """Every resource of a type, by name."""
+        known = self._listings.get(type_url)
+        if known is None:
+            known = self._listings[type_url] = by_name(self.all(type_url))
+        return known
+
     def version(self, type_url: TypeUrl) -> str:
         """The version of a type over all scopes."""
-        total = sum(s.of(type_url).digest for s in self.snapshots if s is not None)
-        return f"{total & _MASK:016x}"
+        known = self._versions.get(type_url)
+        if known is None:
+            total = sum(snapshot.of(type_url).digest for snapshot in self._snapshots)
+            known = self._versions[type_url] = version_of(total & _MASK)
+        return known
+
+
+def by_name(resources: Mapping[Name, Resource]) -> tuple[Resource, ...]:
+    """Resources in the order of their names, so that equal responses have equal bytes."""
+    return tuple(resources[name] for name in sorted(resources))

@@ -12,7 +12,7 @@ from typing import Final
 
 from aeraki_xds.xds.message import Acked, Event, Nacked, SotwRequest, Stale, Subscribed
 from aeraki_xds.xds.resource import FULL_STATE, Name, Resource, TypeUrl
-from aeraki_xds.xds.snapshot import View
+from aeraki_xds.xds.snapshot import View, by_name
 from aeraki_xds.xds.watch import Content, Watch, blamed
 
 
@@ -54,6 +54,19 @@ class SotwWatch(Watch):
         subscribed = self._subscribe(request.names)
         return tuple(event for event in (verdict, subscribed) if event)
 
+    def accept(self, nonce: str) -> bool | None:
+        """What `receive` makes of a plain ACK, one that repeats the list: whether the response was
+        still to be accepted. None when it is no ACK of the newest response.
+        """
+        if nonce != self.nonce or self._listed is None:
+            return None
+        in_flight, self._in_flight = self._in_flight, None
+        if in_flight is not None:
+            self._took(in_flight)
+        if self._unasked:
+            self._subscribe(self._listed)
+        return in_flight is not None
+
     def _stale(self, request: SotwRequest) -> Event:
         if request.error is None:
             return Stale(type_url=self.type_url, nonce=request.nonce)
@@ -69,10 +82,7 @@ class SotwWatch(Watch):
         if request.error is None:
             if in_flight is None:
                 return None
-            if self._full_state:
-                self.acked = in_flight
-            else:
-                self._accepted.update(in_flight)
+            self._took(in_flight)
             return Acked(type_url=self.type_url, nonce=request.nonce)
         refused = self._refused(request.error, in_flight or {})
         self.parked.update(refused)
@@ -83,6 +93,12 @@ class SotwWatch(Watch):
             names=tuple(sorted(refused)),
             stale=False,
         )
+
+    def _took(self, in_flight: Mapping[Name, Resource]) -> None:
+        if self._full_state:
+            self.acked = in_flight
+        else:
+            self._accepted.update(in_flight)
 
     def _refused(self, error: str, in_flight: Mapping[Name, Resource]) -> dict[Name, int]:
         """The versions to park; of the others of this response the client took the new ones."""
@@ -145,7 +161,7 @@ class SotwWatch(Watch):
             self._unasked.update(n for n in due if not self.subscription.wants(n))
             self._held.update(due)
             self._in_flight = due
-            return tuple(due[name] for name in sorted(due)), ()
+            return by_name(due), ()
         wanted = self._wanted()
         if gone:
             wanted = {**{name: self.sent[name] for name in gone}, **wanted}
@@ -201,4 +217,6 @@ class SotwWatch(Watch):
 
     def _full(self, wanted: Mapping[Name, Resource]) -> Content:
         self.sent = self._in_flight = wanted
-        return tuple(wanted[name] for name in sorted(wanted)), ()
+        if wanted is self._view.all(self.type_url):
+            return self._view.listing(self.type_url), ()
+        return by_name(wanted), ()

@@ -2,7 +2,8 @@
 
 Requests are scanned for their top-level fields; the node stays raw, for it is 61 KB in a stock
 Envoy and needed once per stream. Responses copy the resources that were packed when they were
-made. Field numbers: envoy/service/discovery/v3/discovery.proto.
+made; their nonce is each stream's own and comes behind (`bodies`). Field numbers:
+envoy/service/discovery/v3/discovery.proto.
 """
 
 from __future__ import annotations
@@ -79,18 +80,18 @@ def read_delta(data: bytes) -> tuple[DeltaRequest, memoryview | None]:
     return request, node
 
 
-def write_sotw(response: Response) -> bytes:
-    """Encode a DiscoveryResponse: version_info 1, resources 2, type_url 4, nonce 5."""
+def sotw_body(response: Response) -> bytes:
+    """Encode a DiscoveryResponse but for its nonce (5): version_info 1, resources 2, type_url 4."""
     parts = [text(1, response.version)]
     for resource in response.resources:
         parts += (_RESOURCES_TAG, varint(len(resource.packed)), resource.packed)
-    parts += (text(4, response.type_url), text(5, response.nonce))
+    parts.append(text(4, response.type_url))
     return b"".join(parts)
 
 
-def write_delta(response: Response) -> bytes:
-    """Encode a DeltaDiscoveryResponse: system_version_info 1, resources 2, type_url 4, nonce 5,
-    removed_resources 6."""
+def delta_body(response: Response) -> bytes:
+    """Encode a DeltaDiscoveryResponse but for its nonce (5): system_version_info 1, resources 2,
+    type_url 4, removed_resources 6."""
     parts = [text(1, response.version)]
     for resource in response.resources:
         head = _named(resource)
@@ -98,7 +99,6 @@ def write_delta(response: Response) -> bytes:
         parts += (_RESOURCES_TAG, varint(size), head, resource.packed)
     parts.append(text(4, response.type_url))
     parts += (length_delimited(6, name.encode()) for name in response.removed)
-    parts.append(text(5, response.nonce))
     return b"".join(parts)
 
 

@@ -1,0 +1,54 @@
+"""Response bodies that streams share: everything of a message but its nonce, encoded once.
+
+In: responses. Out: gRPC prefix and body in one byte string, and the nonce field that each stream
+appends. The nonce is of a fixed width, so one length prefix is right for all, and a protobuf field
+may come last whatever its number. Equal responses get the same bytes object while it is in the
+cache, which forgets the oldest first.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aeraki_xds.xds.field import text
+from aeraki_xds.xds.message import Response
+from aeraki_xds.xds.resource import Name, Resource, TypeUrl
+from aeraki_xds.xds.session import Dialect
+from aeraki_xds.xds.wire.envelope import delta_body, sotw_body
+
+_NONCE_FIELD: Final = 5
+"""Of DiscoveryResponse and of DeltaDiscoveryResponse."""
+
+_LARGEST: Final = 32 << 20
+"""Bytes of bodies to remember."""
+
+_Key = tuple[Dialect, TypeUrl, str, tuple[Resource, ...], tuple[Name, ...]]
+
+
+def nonce_tail(nonce: str) -> bytes:
+    """The nonce field, to come behind a body."""
+    return text(_NONCE_FIELD, nonce)
+
+
+class Bodies:
+    """A cache by content: resources are compared by identity, for equal ones are shared."""
+
+    def __init__(self, *, largest: int = _LARGEST) -> None:
+        self._largest = largest
+        self._size = 0
+        self._known: dict[_Key, bytes] = {}
+
+    def of(self, dialect: Dialect, response: Response) -> bytes:
+        """gRPC prefix and body; the message is complete with `nonce_tail` of the same nonce."""
+        key = (dialect, response.type_url, response.version, response.resources, response.removed)
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        body = sotw_body(response) if dialect is Dialect.SOTW else delta_body(response)
+        size = len(body) + len(nonce_tail(response.nonce))
+        made = self._known[key] = size.to_bytes(5, "big") + body
+        self._size += len(made)
+        while self._size > self._largest and len(self._known) > 1:
+            oldest = next(iter(self._known))
+            self._size -= len(self._known.pop(oldest))
+        return made
