@@ -37,6 +37,9 @@ WORDS: Final = {
     HTTP_ROUTES: "RDS",
     THRIFT_ROUTES: "TRDS",
 }
+ENDLESS: Final = 1000
+"""So many responses are due to no one: the server repeats itself."""
+
 PEER: Final = Peer(address="127.0.0.1:40000")
 
 
@@ -110,9 +113,10 @@ class Server:
 
     def says(self, to: Envoy) -> list[Response]:
         """Everything that is due to an Envoy, in the order in which it is written."""
-        said = []
+        said: list[Response] = []
         while (response := self.hub.next(to.stream)) is not None:
             said.append(response)
+            assert len(said) < ENDLESS, "the server does not fall silent"
         return said
 
     def says_next(self, to: Envoy) -> Response:

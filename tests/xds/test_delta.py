@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from aeraki_xds.xds.message import Acked, Nacked, SotwRequest, Subscribed
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+
+from aeraki_xds.xds.message import Acked, Nacked, Response, SotwRequest, Subscribed
 from aeraki_xds.xds.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -12,8 +15,11 @@ from aeraki_xds.xds.resource import (
     LISTENER,
     THRIFT_ROUTES,
     Name,
+    Scope,
     TypeUrl,
 )
+from aeraki_xds.xds.wire.bodies import nonce_tail
+from aeraki_xds.xds.wire.envelope import delta_body
 from tests.xds.dialogue import (
     DeltaEnvoy,
     Server,
@@ -28,6 +34,7 @@ from tests.xds.dialogue import (
 )
 
 MAY_BE_REMOVED = [CLUSTER, LISTENER, ENDPOINTS, THRIFT_ROUTES]
+EVERY_TYPE = [*MAY_BE_REMOVED, HTTP_ROUTES]
 
 
 @pytest.fixture
@@ -38,6 +45,39 @@ def server() -> Server:
 @pytest.fixture
 def envoy(server: Server) -> DeltaEnvoy:
     return DeltaEnvoy(server)
+
+
+def official(response: Response) -> Any:
+    """A response as a client of the official classes reads it."""
+    written = delta_body(response) + nonce_tail(response.nonce)
+    return discovery_pb2.DeltaDiscoveryResponse.FromString(written)
+
+
+def fields(message: Any) -> set[str]:
+    """The fields that a message has set."""
+    return {field.name for field, _ in message.ListFields()}
+
+
+# --- types and nodes --------------------------------------------------------------------------
+
+
+def test_01_a_request_is_about_the_type_that_it_names(server: Server, envoy: DeltaEnvoy) -> None:
+    server.publishes(routes("x"), endpoints("x"), listener("x"))
+    envoy.asks(ENDPOINTS, "x")
+    assert lines(server.says(envoy)) == ["EDS x=1"]
+    envoy.asks(LISTENER, "x")
+    assert lines(server.says(envoy)) == ["LDS x=1"]
+
+
+def test_02_the_node_of_the_first_request_is_that_of_all_that_follow(server: Server) -> None:
+    envoy = DeltaEnvoy(server, node="sidecar")
+    server.publishes(routes("r"), listener("l"))
+    envoy.asks(HTTP_ROUTES, "r")  # none of these requests says who asks
+    for response in server.says(envoy):
+        envoy.acks(response)
+    envoy.asks(LISTENER)
+    assert lines(server.says(envoy)) == ["LDS l=1"]
+    assert [stream.node.id for stream in server.hub.streams] == ["sidecar"]
 
 
 # --- nonces, ACK, NACK ------------------------------------------------------------------------
@@ -56,6 +96,40 @@ def test_06_every_response_of_a_stream_has_a_nonce_of_its_own(
     assert len({response.nonce for response in said}) == len(said) == 4
 
 
+def test_06_a_nonce_of_another_stream_accepts_nothing(server: Server, envoy: DeltaEnvoy) -> None:
+    server.publishes(routes("r"))
+    envoy.asks(HTTP_ROUTES, "r")
+    server.says(envoy)
+    server.publishes(routes("r", "2"))
+    (before,) = server.says(envoy)
+    envoy.leaves()
+    again = DeltaEnvoy(server)
+    again.asks(HTTP_ROUTES, "r", nonce=before.nonce)
+    server.says(again)
+    assert again.acks(before) == ()
+    assert again.status(HTTP_ROUTES).acked_nonce == ""
+
+
+def test_03_nonce_and_subscription_are_kept_per_type(server: Server, envoy: DeltaEnvoy) -> None:
+    server.publishes(routes("r"), endpoints("r"))
+    envoy.asks(HTTP_ROUTES, "r")
+    envoy.asks(ENDPOINTS, "r")
+    eds, rds = server.says(envoy)
+    assert lines((eds, rds)) == ["EDS r=1", "RDS r=1"]
+    assert envoy.acks(rds) == (Acked(type_url=HTTP_ROUTES, nonce=rds.nonce),)
+    assert envoy.acks(eds) == (Acked(type_url=ENDPOINTS, nonce=eds.nonce),)
+
+
+def test_03_a_nack_of_one_type_does_not_hold_the_others(server: Server, envoy: DeltaEnvoy) -> None:
+    server.publishes(routes("r"), listener("l"))
+    envoy.asks(LISTENER)
+    envoy.asks(HTTP_ROUTES, "r")
+    lds, _ = server.says(envoy)
+    envoy.nacks(lds, "no")
+    server.publishes(routes("r", "2"))
+    assert lines(server.says(envoy)) == ["RDS r=2"]
+
+
 def test_05_a_sotw_request_on_a_delta_stream_is_an_error(server: Server, envoy: DeltaEnvoy) -> None:
     with pytest.raises(TypeError, match="SotwRequest on a delta stream"):
         server.hub.receive(envoy.stream, SotwRequest(type_url=CLUSTER))
@@ -70,6 +144,50 @@ def test_08_17_an_ack_is_noted_once_and_followed_by_silence(
     assert envoy.acks(rds) == (Acked(type_url=HTTP_ROUTES, nonce=rds.nonce),)
     assert envoy.acks(rds) == ()
     assert server.says(envoy) == []
+
+
+def test_08_a_plain_ack_may_be_taken_without_its_request(server: Server, envoy: DeltaEnvoy) -> None:
+    server.publishes(routes("r"))
+    envoy.asks(HTTP_ROUTES, "r")
+    (first,) = server.says(envoy)
+    server.publishes(routes("r", "2"))
+    (second,) = server.says(envoy)
+    assert not server.hub.accept(envoy.stream, HTTP_ROUTES, first.nonce)
+    assert envoy.status(HTTP_ROUTES).acked_nonce == ""
+    assert server.hub.accept(envoy.stream, HTTP_ROUTES, second.nonce)
+    assert envoy.status(HTTP_ROUTES).acked_nonce == second.nonce
+    assert envoy.acks(second) == ()
+    assert server.says(envoy) == []
+
+
+@pytest.mark.parametrize("error", ["no", ""])
+def test_09_15_a_nonce_with_an_error_refuses_and_a_nonce_without_one_accepts(
+    server: Server, envoy: DeltaEnvoy, error: str
+) -> None:
+    server.publishes(routes("r"))
+    envoy.asks(HTTP_ROUTES, "r")
+    (first,) = server.says(envoy)
+    assert envoy.nacks(first, error) == (
+        Nacked(
+            type_url=HTTP_ROUTES, nonce=first.nonce, error=error, names=(Name("r"),), stale=False
+        ),
+    )
+    assert envoy.status(HTTP_ROUTES).acked_nonce == ""
+    server.publishes(routes("r", "2"))
+    (second,) = server.says(envoy)
+    assert envoy.acks(second) == (Acked(type_url=HTTP_ROUTES, nonce=second.nonce),)
+    assert envoy.status(HTTP_ROUTES).acked_nonce == second.nonce
+
+
+def test_09_after_a_nack_the_same_nonce_without_the_error_accepts_nothing(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(routes("r", "bad"))
+    envoy.asks(HTTP_ROUTES, "r")
+    (first,) = server.says(envoy)
+    envoy.nacks(first, "no")
+    assert envoy.acks(first) == ()
+    assert envoy.status(HTTP_ROUTES).acked_nonce == ""
 
 
 def test_14_subscriptions_count_whatever_the_nonce_says(server: Server, envoy: DeltaEnvoy) -> None:
@@ -112,15 +230,17 @@ def test_14_a_stale_error_is_counted_and_shown_and_parks_nothing(
     assert (status.nacks, status.last_error, status.acked_nonce) == (1, "no", "")
 
 
+@pytest.mark.parametrize("error", [None, "no"])
 def test_15_a_request_without_a_nonce_neither_accepts_nor_refuses(
-    server: Server, envoy: DeltaEnvoy
+    server: Server, envoy: DeltaEnvoy, error: str | None
 ) -> None:
     server.publishes(routes("r"), routes("s"))
     envoy.asks(HTTP_ROUTES, "r")
     server.says(envoy)
-    (event,) = envoy.asks(HTTP_ROUTES, "s")
+    (event,) = envoy.asks(HTTP_ROUTES, "s", error=error)
     assert isinstance(event, Subscribed)
-    assert envoy.status(HTTP_ROUTES).acked_nonce == ""
+    status = envoy.status(HTTP_ROUTES)
+    assert (status.acked_nonce, status.nacks) == ("", 0)
 
 
 @pytest.mark.parametrize("type_url", [CLUSTER, LISTENER, ENDPOINTS, HTTP_ROUTES, THRIFT_ROUTES])
@@ -143,6 +263,38 @@ def test_10_a_refused_version_is_parked_until_its_content_changes(
     assert line(third).split()[1:] == ["a=good"]
 
 
+def test_10_going_back_to_the_accepted_version_is_sent_to_a_stream_that_holds_the_refused_one(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(listener("a"))
+    envoy.asks(LISTENER)
+    (first,) = server.says(envoy)
+    envoy.acks(first)
+    server.publishes(listener("a", "bad"))
+    (second,) = server.says(envoy)
+    envoy.nacks(second, "no")
+    assert server.says(envoy) == []
+    server.publishes(listener("a", "1"))
+    assert lines(server.says(envoy)) == ["LDS a=1"]
+
+
+def test_19_the_version_of_everything_is_for_people_and_decides_nothing(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(listener("a"), listener("b"))
+    envoy.asks(LISTENER, "a")
+    (first,) = server.says(envoy)
+    envoy.acks(first)
+    server.publishes(listener("b", "2"))  # another version of everything, the same a
+    assert server.says(envoy) == []
+    server.publishes(listener("a", "2"), listener("b", "1"))
+    (second,) = server.says(envoy)
+    server.publishes(listener("a", "1"))
+    (third,) = server.says(envoy)
+    assert third.version == first.version != second.version
+    assert line(third) == "LDS a=1"
+
+
 def test_11_a_nack_may_change_the_subscription(server: Server, envoy: DeltaEnvoy) -> None:
     server.publishes(routes("r", "bad"), routes("s"))
     envoy.asks(HTTP_ROUTES, "r")
@@ -156,11 +308,12 @@ def test_11_a_nack_may_change_the_subscription(server: Server, envoy: DeltaEnvoy
 # --- first requests and reconnection ----------------------------------------------------------
 
 
+@pytest.mark.parametrize("error", [None, "left over from the last stream"])
 def test_16_first_request_with_an_old_nonce_or_error_is_answered(
-    server: Server, envoy: DeltaEnvoy
+    server: Server, envoy: DeltaEnvoy, error: str | None
 ) -> None:
     server.publishes(routes("r"))
-    (event,) = envoy.asks(HTTP_ROUTES, "r", nonce="0000002a", error="left over")
+    (event,) = envoy.asks(HTTP_ROUTES, "r", nonce="0000002a", error=error)
     assert isinstance(event, Subscribed)
     assert lines(server.says(envoy)) == ["RDS r=1"]
 
@@ -206,6 +359,42 @@ def test_40_a_version_that_is_brought_along_does_not_subscribe(
     assert lines(server.says(envoy)) == ["RDS r=1"]
 
 
+@pytest.mark.parametrize("type_url", MAY_BE_REMOVED)
+def test_40_a_name_that_is_asked_for_and_brought_along_and_gone_is_said_to_be_removed(
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes()
+    envoy.asks(type_url, "a", has={"a": "feed"})
+    (removal,) = server.says(envoy)
+    assert (removal.resources, removal.removed) == ((), ("a",))
+    envoy.acks(removal)
+    assert server.says(envoy) == []
+
+
+def test_40_versions_that_are_brought_along_later_count_for_nothing(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(routes("r"), routes("s"))
+    envoy.asks(HTTP_ROUTES, "r")
+    server.says(envoy)
+    envoy.asks(HTTP_ROUTES, "s", has={"r": "feed", "s": routes("s").version, "gone": "feed"})
+    assert lines(server.says(envoy)) == ["RDS s=1"]
+    envoy.asks(HTTP_ROUTES, "s", has={"s": routes("s").version})
+    assert lines(server.says(envoy)) == ["RDS s=1"]
+
+
+@pytest.mark.parametrize("type_url", EVERY_TYPE)
+def test_35_40_what_was_brought_along_is_answered_when_it_is_asked_for_later(
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes(resource(type_url, "a"), resource(type_url, "b"))
+    envoy.asks(type_url, "a", "b", has={"a": resource(type_url, "a").version})
+    server.says(envoy)
+    envoy.asks(type_url, "a")
+    (response,) = server.says(envoy)
+    assert [each.name for each in response.resources] == ["a"]
+
+
 def test_42_what_was_refused_on_an_earlier_stream_is_sent_again(
     server: Server, envoy: DeltaEnvoy
 ) -> None:
@@ -239,6 +428,31 @@ def test_33_34_a_first_request_without_a_name_or_with_a_star_asks_for_everything
     assert lines(server.says(envoy)) == ["LDS a=1 b=1"]
     server.publishes(listener("c"))
     assert lines(server.says(envoy)) == ["LDS c=1"]
+
+
+def test_33_34_a_name_beside_the_unspoken_wildcard_leaves_it_as_it_is(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(listener("a"), listener("b"))
+    envoy.asks(LISTENER)
+    server.says(envoy)
+    (event,) = envoy.asks(LISTENER, "a")
+    assert isinstance(event, Subscribed)
+    assert event.wildcard
+    server.says(envoy)
+    server.publishes(listener("a", "2"), listener("b", "2"), listener("c"))
+    assert lines(server.says(envoy)) == ["LDS a=2 b=2 c=1"]
+
+
+def test_34_the_unspoken_wildcard_is_given_up_by_its_star(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(listener("a"))
+    envoy.asks(LISTENER)
+    server.says(envoy)
+    envoy.drops(LISTENER, "*")
+    server.publishes(listener("a", "2"), listener("b"))
+    assert server.says(envoy) == []
 
 
 def test_33_later_empty_lists_change_nothing(server: Server, envoy: DeltaEnvoy) -> None:
@@ -301,15 +515,32 @@ def test_34_what_the_wildcard_still_owed_is_forgotten_with_it(
     assert server.says(envoy) == []
 
 
+@pytest.mark.parametrize("type_url", EVERY_TYPE)
 def test_35_each_name_is_answered_though_the_client_has_it(
-    server: Server, envoy: DeltaEnvoy
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
 ) -> None:
-    server.publishes(routes("r"))
-    envoy.asks(HTTP_ROUTES, "r")
+    server.publishes(resource(type_url, "a"), resource(type_url, "b"))
+    envoy.asks(type_url, "a", "b")
     (first,) = server.says(envoy)
     envoy.acks(first)
-    envoy.asks(HTTP_ROUTES, "r")
-    assert lines(server.says(envoy)) == ["RDS r=1"]
+    envoy.asks(type_url, "a")
+    (second,) = server.says(envoy)
+    assert [each.name for each in second.resources] == ["a"]
+    envoy.acks(second)
+    assert server.says(envoy) == []
+
+
+@pytest.mark.parametrize("type_url", [CLUSTER, LISTENER])
+def test_35_a_name_that_the_wildcard_brought_is_answered_when_it_is_asked_for(
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes(resource(type_url, "a"), resource(type_url, "b"))
+    envoy.asks(type_url)
+    (first,) = server.says(envoy)
+    envoy.acks(first)
+    envoy.asks(type_url, "a")
+    (second,) = server.says(envoy)
+    assert [each.name for each in second.resources] == ["a"]
 
 
 def test_35_a_name_that_was_sent_unasked_is_answered_when_it_is_asked_for(
@@ -372,7 +603,7 @@ def test_36_absent_routes_that_metaprotocol_proxy_may_read_are_met_with_silence(
 
 
 @pytest.mark.parametrize("type_url", MAY_BE_REMOVED)
-def test_37_a_removal_is_said_once_to_who_named_it(
+def test_37_44_a_removal_is_said_once_to_who_named_it(
     server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
 ) -> None:
     server.publishes(resource(type_url, "a"), resource(type_url, "b"))
@@ -400,13 +631,46 @@ def test_37_a_removal_is_said_alone_so_that_it_is_not_refused_with_a_resource(
     assert (removal.resources, removal.removed) == ((), ("b",))
 
 
-def test_37_a_removal_is_said_to_the_wildcard(server: Server, envoy: DeltaEnvoy) -> None:
+@pytest.mark.parametrize("type_url", [CLUSTER, LISTENER])
+def test_37_44_a_removal_is_said_once_to_the_wildcard(
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes(resource(type_url, "a"), resource(type_url, "b"))
+    envoy.asks(type_url)
+    server.says(envoy)
+    server.publishes(without=[resource(type_url, "a")])
+    (removal,) = server.says(envoy)
+    assert (removal.resources, removal.removed) == ((), ("a",))
+    envoy.acks(removal)
+    server.publishes(resource(type_url, "b", "2"))
+    (change,) = server.says(envoy)
+    assert change.removed == ()
+
+
+def test_37_a_removal_is_said_once_to_who_has_the_wildcard_and_the_name(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
     server.publishes(listener("a"), listener("b"))
-    envoy.asks(LISTENER)
+    envoy.asks(LISTENER, "*", "a")
     server.says(envoy)
     server.publishes(without=[listener("a")])
     assert lines(server.says(envoy)) == ["LDS -a"]
-    assert server.says(envoy) == []
+
+
+@pytest.mark.parametrize("type_url", MAY_BE_REMOVED)
+def test_37_what_was_removed_and_is_back_is_sent_again_though_it_is_the_same(
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes(resource(type_url, "a"))
+    envoy.asks(type_url, "a")
+    server.says(envoy)
+    for _ in range(2):
+        server.publishes(without=[resource(type_url, "a")])
+        (removal,) = server.says(envoy)
+        assert (removal.resources, removal.removed) == ((), ("a",))
+        server.publishes(resource(type_url, "a"))
+        (response,) = server.says(envoy)
+        assert ([each.name for each in response.resources], response.removed) == (["a"], ())
 
 
 def test_37_what_came_and_went_unseen_is_not_said_to_be_removed(
@@ -420,7 +684,7 @@ def test_37_what_came_and_went_unseen_is_not_said_to_be_removed(
     assert server.says(envoy) == []
 
 
-def test_37_the_removal_of_routes_that_metaprotocol_proxy_may_read_is_never_said(
+def test_37_44_the_removal_of_routes_that_metaprotocol_proxy_may_read_is_never_said(
     server: Server, envoy: DeltaEnvoy
 ) -> None:
     server.publishes(routes("r"))
@@ -455,14 +719,18 @@ def test_38_unsubscribing_what_was_never_named_is_ignored(
     assert server.says(envoy) == []
 
 
+@pytest.mark.parametrize("type_url", [CLUSTER, LISTENER])
 def test_39_a_name_that_is_given_up_under_a_wildcard_is_sent_again(
-    server: Server, envoy: DeltaEnvoy
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
 ) -> None:
-    server.publishes(listener("a"))
-    envoy.asks(LISTENER, "*", "a")
+    server.publishes(resource(type_url, "a"), resource(type_url, "b"))
+    envoy.asks(type_url, "*", "a")
     server.says(envoy)
-    envoy.drops(LISTENER, "a")
-    assert lines(server.says(envoy)) == ["LDS a=1"]
+    envoy.drops(type_url, "a")
+    (response,) = server.says(envoy)
+    assert [each.name for each in response.resources] == ["a"]
+    envoy.acks(response)
+    assert server.says(envoy) == []
 
 
 def test_39_or_its_removal_if_it_does_not_exist(server: Server, envoy: DeltaEnvoy) -> None:
@@ -509,6 +777,15 @@ def test_29_30_a_name_that_is_asked_for_twice_is_sent_once_and_nothing_else_is(
     assert lines(server.says(envoy)) == ["LDS a=1"]
 
 
+def test_30_a_name_that_is_wanted_twice_over_and_held_twice_is_sent_once(server: Server) -> None:
+    own, shared = Scope("own"), Scope("shared")
+    server.publishes(listener("a", "own"), scope=own)
+    server.publishes(listener("a", "shared"), listener("b"), scope=shared)
+    envoy = DeltaEnvoy(server, scopes=(own, shared))
+    envoy.asks(LISTENER, "*", "a", "b")
+    assert lines(server.says(envoy)) == ["LDS a=own b=1"]
+
+
 def test_18_41_only_what_changed_is_sent_and_only_its_latest_state(
     server: Server, envoy: DeltaEnvoy
 ) -> None:
@@ -520,6 +797,19 @@ def test_18_41_only_what_changed_is_sent_and_only_its_latest_state(
     server.publishes(listener("c", "2"))
     server.publishes(listener("c", "1"))
     assert lines(server.says(envoy)) == ["LDS a=3"]
+
+
+def test_41_each_resource_has_a_version_of_its_own(server: Server, envoy: DeltaEnvoy) -> None:
+    server.publishes(listener("a"), listener("b"))
+    envoy.asks(LISTENER)
+    (first,) = server.says(envoy)
+    one, two = (each.version for each in first.resources)
+    server.publishes(listener("b", "2"))
+    (second,) = server.says(envoy)
+    server.publishes(listener("b", "1"))
+    (third,) = server.says(envoy)
+    assert [each.version for each in third.resources] == [two]
+    assert len({one, two, second.resources[0].version}) == 3
 
 
 def test_41_both_lists_may_ride_on_an_ack(server: Server, envoy: DeltaEnvoy) -> None:
@@ -537,14 +827,15 @@ def test_41_both_lists_may_ride_on_an_ack(server: Server, envoy: DeltaEnvoy) -> 
     assert lines(server.says(envoy)) == ["TRDS s=1"]
 
 
+@pytest.mark.parametrize("type_url", [CLUSTER, LISTENER])
 def test_43_an_initial_wildcard_over_nothing_is_answered_with_nothing(
-    server: Server, envoy: DeltaEnvoy
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
 ) -> None:
     server.publishes()
-    envoy.asks(CLUSTER)
+    envoy.asks(type_url)
     (first,) = server.says(envoy)
-    assert line(first) == "CDS"
-    assert envoy.acks(first) == (Acked(type_url=CLUSTER, nonce=first.nonce),)
+    assert (first.type_url, first.resources, first.removed) == (type_url, (), ())
+    assert envoy.acks(first) == (Acked(type_url=type_url, nonce=first.nonce),)
     assert server.says(envoy) == []
 
 
@@ -607,8 +898,75 @@ def test_47_routes_follow_a_changed_listener_only_when_they_changed(
     assert lines(server.says(envoy)) == ["LDS l=2"]
 
 
-def test_52_an_unknown_type_hurts_no_other(server: Server, envoy: DeltaEnvoy) -> None:
+# --- what is left to the client, or not offered -----------------------------------------------
+
+
+def test_49_what_exists_is_answered_at_once(server: Server, envoy: DeltaEnvoy) -> None:
+    """Nothing has to happen in between: no clock, no other type, no publication."""
+    server.publishes(*(resource(type_url, "a") for type_url in EVERY_TYPE))
+    for type_url in EVERY_TYPE:
+        envoy.asks(type_url, "a")
+        (response,) = server.says(envoy)
+        assert (response.type_url, [each.name for each in response.resources]) == (type_url, ["a"])
+
+
+@pytest.mark.parametrize("type_url", MAY_BE_REMOVED)
+def test_36_49_what_does_not_exist_is_said_in_the_same_breath_as_what_does(
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes(resource(type_url, "a"))
+    envoy.asks(type_url, "a", "absent")
+    (response,) = server.says(envoy)
+    assert [each.name for each in response.resources] == ["a"]
+    assert response.removed == ("absent",)
+
+
+def test_44_50_no_resource_has_an_alias_or_a_time_to_live_and_none_is_sent_again(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(listener("l"), routes("r"))
+    envoy.asks(LISTENER)
+    envoy.asks(HTTP_ROUTES, "r")
+    for response in server.says(envoy):
+        envoy.acks(response)
+        (wrapper,) = official(response).resources
+        assert fields(wrapper) == {"name", "version", "resource"}
+    envoy.woken = 0
+    server.now += 24 * 3600
+    assert (server.says(envoy), envoy.woken) == ([], 0)
+
+
+@pytest.mark.parametrize("type_url", MAY_BE_REMOVED)
+def test_54_an_absent_resource_is_said_to_be_removed_and_no_error_of_it_is_sent(
+    server: Server, envoy: DeltaEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes()
+    envoy.asks(type_url, "absent")
+    (response,) = server.says(envoy)
+    assert fields(official(response)) == {
+        "system_version_info",
+        "type_url",
+        "nonce",
+        "removed_resources",
+    }
+
+
+@pytest.mark.parametrize("names", [(), ("*",)])
+def test_52_an_unknown_type_is_met_with_silence_and_hurts_no_other(
+    server: Server, envoy: DeltaEnvoy, names: tuple[str, ...]
+) -> None:
     server.publishes(listener("l"))
-    envoy.asks(TypeUrl("type.googleapis.com/acme.Thing"))
+    envoy.asks(TypeUrl("type.googleapis.com/acme.Thing"), *names)
     envoy.asks(LISTENER)
     assert lines(server.says(envoy)) == ["LDS l=1"]
+
+
+def test_52_a_name_of_an_unknown_type_is_said_to_be_removed_and_hurts_no_other(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(listener("l"))
+    envoy.asks(TypeUrl("type.googleapis.com/acme.Thing"), "thing")
+    envoy.asks(LISTENER)
+    listeners, things = server.says(envoy)
+    assert line(listeners) == "LDS l=1"
+    assert (things.resources, things.removed) == ((), ("thing",))

@@ -311,6 +311,32 @@ def test_46_endpoints_that_wait_survive_a_request_that_does_not_name_them(server
     assert accepts(server, envoy) == ["EDS v2=1"]
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_48_a_client_that_reconnects_while_it_warms_may_ask_for_endpoints_first(
+    server: Server, dialect: type[Envoy]
+) -> None:
+    envoy = dialect(server)
+    envoy.asks(ENDPOINTS, "v1")
+    assert accepts(server, envoy) == ["EDS v1=1"]
+    envoy.asks(CLUSTER)
+    assert accepts(server, envoy) == ["CDS v1=1", "EDS v1=1"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_53_a_stream_that_breaks_off_in_the_middle_disturbs_no_other(
+    server: Server, dialect: type[Envoy]
+) -> None:
+    breaks, stays = connected(server, dialect), connected(server, dialect)
+    server.publishes(cluster("v2"), endpoints("v2"), routes("r", "to v2"), without=[cluster("v1")])
+    assert line(server.says_next(breaks)) == line(server.says_next(stays))
+    breaks.leaves()
+    eds, rds, removal = accepts(server, stays)
+    assert (eds, rds) == ("EDS v2=1", "RDS r=to v2")
+    assert removal in ("CDS v2=1", "CDS -v1")
+    assert server.publishes(routes("r", "3")).woken == 1
+    assert accepts(server, stays) == ["RDS r=3"]
+
+
 # --- several scopes ---------------------------------------------------------------------------
 
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from aeraki_xds.xds.message import Acked, DeltaRequest, Nacked, Stale, Subscribed
-from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, HTTP_ROUTES, LISTENER, Name, TypeUrl
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+
+from aeraki_xds.xds.message import Acked, DeltaRequest, Nacked, Response, Stale, Subscribed
+from aeraki_xds.xds.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    HTTP_ROUTES,
+    LISTENER,
+    THRIFT_ROUTES,
+    Name,
+    Scope,
+    TypeUrl,
+)
+from aeraki_xds.xds.wire.bodies import nonce_tail
+from aeraki_xds.xds.wire.envelope import sotw_body
 from tests.xds.dialogue import (
     Server,
     SotwEnvoy,
@@ -18,6 +32,8 @@ from tests.xds.dialogue import (
     routes,
 )
 
+EVERY_TYPE = [CLUSTER, LISTENER, ENDPOINTS, HTTP_ROUTES, THRIFT_ROUTES]
+
 
 @pytest.fixture
 def server() -> Server:
@@ -27,6 +43,39 @@ def server() -> Server:
 @pytest.fixture
 def envoy(server: Server) -> SotwEnvoy:
     return SotwEnvoy(server)
+
+
+def official(response: Response) -> Any:
+    """A response as a client of the official classes reads it."""
+    written = sotw_body(response) + nonce_tail(response.nonce)
+    return discovery_pb2.DiscoveryResponse.FromString(written)
+
+
+def fields(message: Any) -> set[str]:
+    """The fields that a message has set."""
+    return {field.name for field, _ in message.ListFields()}
+
+
+# --- types and nodes --------------------------------------------------------------------------
+
+
+def test_01_a_request_is_about_the_type_that_it_names(server: Server, envoy: SotwEnvoy) -> None:
+    server.publishes(routes("x"), endpoints("x"), listener("x"))
+    envoy.asks(ENDPOINTS, "x")
+    assert lines(server.says(envoy)) == ["EDS x=1"]
+    envoy.asks(LISTENER, "x")
+    assert lines(server.says(envoy)) == ["LDS x=1"]
+
+
+def test_02_the_node_of_the_first_request_is_that_of_all_that_follow(server: Server) -> None:
+    envoy = SotwEnvoy(server, node="sidecar")
+    server.publishes(routes("r"), listener("l"))
+    envoy.asks(HTTP_ROUTES, "r")  # none of these requests says who asks
+    for response in server.says(envoy):
+        envoy.acks(response)
+    envoy.asks(LISTENER)
+    assert lines(server.says(envoy)) == ["LDS l=1"]
+    assert [stream.node.id for stream in server.hub.streams] == ["sidecar"]
 
 
 # --- nonces, versions, ACK --------------------------------------------------------------------
@@ -56,6 +105,22 @@ def test_06_nonces_have_one_width_so_that_all_streams_share_a_length_prefix(
     assert len(widths) == 1
 
 
+def test_06_a_nonce_of_another_stream_accepts_nothing(server: Server, envoy: SotwEnvoy) -> None:
+    server.publishes(routes("r"))
+    envoy.asks(HTTP_ROUTES, "r")
+    server.says(envoy)
+    server.publishes(routes("r", "2"))
+    (before,) = server.says(envoy)
+    envoy.leaves()
+    again = SotwEnvoy(server)
+    again.asks(HTTP_ROUTES, "r", nonce=before.nonce)
+    server.says(again)
+    assert again.asks(HTTP_ROUTES, "r", nonce=before.nonce) == (
+        Stale(type_url=HTTP_ROUTES, nonce=before.nonce),
+    )
+    assert again.status(HTTP_ROUTES).acked_nonce == ""
+
+
 def test_07_equal_content_has_an_equal_version_on_every_replica() -> None:
     versions = set()
     for order in (("a", "b"), ("b", "a")):
@@ -67,6 +132,23 @@ def test_07_equal_content_has_an_equal_version_on_every_replica() -> None:
         (response,) = [r for r in server.says(envoy) if r.type_url == CLUSTER]
         versions.add(response.version)
     assert len(versions) == 1
+
+
+def test_07_a_version_is_of_the_content_and_not_of_the_stream(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(routes("r"))
+    envoy.asks(HTTP_ROUTES, "r")
+    (one,) = server.says(envoy)
+    server.publishes(routes("r", "2"))
+    (two,) = server.says(envoy)
+    late = SotwEnvoy(server)
+    late.asks(HTTP_ROUTES, "r")
+    (first,) = server.says(late)
+    server.publishes(routes("r", "1"))
+    (three,) = server.says(envoy)
+    assert first.version == two.version != one.version
+    assert three.version == one.version
 
 
 def test_03_nonce_and_subscription_are_kept_per_type(server: Server, envoy: SotwEnvoy) -> None:
@@ -103,6 +185,20 @@ def test_08_17_an_ack_with_nothing_newer_is_followed_by_silence(
     assert envoy.acks(rds) == (Acked(type_url=HTTP_ROUTES, nonce=rds.nonce),)
     assert server.says(envoy) == []
     assert envoy.status(HTTP_ROUTES).acked_version == rds.version
+
+
+def test_08_a_plain_ack_may_be_taken_without_its_request(server: Server, envoy: SotwEnvoy) -> None:
+    server.publishes(routes("r"))
+    envoy.asks(HTTP_ROUTES, "r")
+    (first,) = server.says(envoy)
+    server.publishes(routes("r", "2"))
+    (second,) = server.says(envoy)
+    assert not server.hub.accept(envoy.stream, HTTP_ROUTES, first.nonce)
+    assert envoy.status(HTTP_ROUTES).acked_nonce == ""
+    assert server.hub.accept(envoy.stream, HTTP_ROUTES, second.nonce)
+    assert envoy.status(HTTP_ROUTES).acked_nonce == second.nonce
+    assert envoy.acks(second) == ()
+    assert server.says(envoy) == []
 
 
 def test_08_only_the_first_request_with_a_nonce_is_its_ack(
@@ -188,6 +284,39 @@ def test_13_what_a_stale_request_asked_for_comes_with_the_next_fresh_one(
     envoy.asks(HTTP_ROUTES, "r", "s", nonce="")
     envoy.acks(first)
     assert lines(server.says(envoy)) == ["RDS s=1"]
+
+
+def test_13_names_that_a_stale_request_gave_up_are_served_until_the_next_fresh_one(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(routes("r"), routes("s"))
+    envoy.asks(HTTP_ROUTES, "r", "s")
+    server.says(envoy)
+    envoy.asks(HTTP_ROUTES, "s", nonce="")
+    server.publishes(routes("r", "2"))
+    (second,) = server.says(envoy)
+    assert line(second) == "RDS r=2"
+    envoy.acks(second)  # the list is [s]
+    server.publishes(routes("r", "3"))
+    assert server.says(envoy) == []
+
+
+def test_13_a_request_that_crosses_the_response_to_the_one_before_loses_nothing(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    """Each request that the client adds a name with is stale by the time it arrives."""
+    server.publishes(endpoints("a"), endpoints("b"), endpoints("c"))
+    envoy.asks(ENDPOINTS, "a")
+    (first,) = server.says(envoy)
+    envoy.asks(ENDPOINTS, "a", "b")
+    assert server.says(envoy) == []
+    envoy.acks(first)
+    (second,) = server.says(envoy)
+    assert line(second) == "EDS b=1"
+    envoy.asks(ENDPOINTS, "a", "b", "c", nonce=first.nonce)
+    assert server.says(envoy) == []
+    envoy.acks(second)
+    assert lines(server.says(envoy)) == ["EDS c=1"]
 
 
 def test_12_the_ack_of_a_response_that_is_no_longer_the_newest_is_stale(
@@ -294,14 +423,31 @@ def test_21_a_name_that_comes_back_is_answered_though_it_did_not_change(
     assert lines(server.says(envoy)) == ["RDS s=1"]
 
 
+@pytest.mark.parametrize("type_url", EVERY_TYPE)
 def test_22_a_name_that_does_not_exist_is_met_with_silence_and_remembered(
-    server: Server, envoy: SotwEnvoy
+    server: Server, envoy: SotwEnvoy, type_url: TypeUrl
 ) -> None:
-    server.publishes(routes("other"))
-    envoy.asks(HTTP_ROUTES, "r")
+    server.publishes(resource(type_url, "other"))
+    envoy.asks(type_url, "a")
     assert server.says(envoy) == []
-    server.publishes(routes("r"))
-    assert lines(server.says(envoy)) == ["RDS r=1"]
+    server.publishes(resource(type_url, "a"))
+    (response,) = server.says(envoy)
+    assert [each.name for each in response.resources] == ["a"]
+
+
+@pytest.mark.parametrize("type_url", EVERY_TYPE)
+def test_22_a_name_that_does_not_exist_is_left_out_beside_one_that_does(
+    server: Server, envoy: SotwEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes(resource(type_url, "a"))
+    envoy.asks(type_url, "a", "b")
+    (first,) = server.says(envoy)
+    assert [each.name for each in first.resources] == ["a"]
+    envoy.acks(first)
+    assert server.says(envoy) == []
+    server.publishes(resource(type_url, "b"))
+    (second,) = server.says(envoy)
+    assert second.resources[-1].name == "b"
 
 
 @pytest.mark.parametrize("type_url", [CLUSTER, LISTENER])
@@ -336,6 +482,16 @@ def test_24_an_empty_list_after_a_name_asks_for_nothing(server: Server, envoy: S
     envoy.acks(first)
     envoy.asks(LISTENER)
     server.publishes(listener("a", "2"), listener("b", "2"))
+    assert server.says(envoy) == []
+
+
+def test_24_an_empty_list_after_the_star_asks_for_nothing(server: Server, envoy: SotwEnvoy) -> None:
+    server.publishes(listener("a"))
+    envoy.asks(LISTENER, "*")
+    (first,) = server.says(envoy)
+    envoy.acks(first)
+    envoy.asks(LISTENER)
+    server.publishes(listener("a", "2"), listener("b"))
     assert server.says(envoy) == []
 
 
@@ -410,11 +566,12 @@ def test_26_what_is_left_out_of_a_full_state_is_removed(server: Server, envoy: S
     assert lines(server.says(envoy)) == ["LDS b=1"]
 
 
+@pytest.mark.parametrize("names", [(), ("*",), ("a",)])
 def test_26_the_last_one_is_removed_with_an_empty_full_state(
-    server: Server, envoy: SotwEnvoy
+    server: Server, envoy: SotwEnvoy, names: tuple[str, ...]
 ) -> None:
     server.publishes(listener("a"))
-    envoy.asks(LISTENER)
+    envoy.asks(LISTENER, *names)
     (first,) = server.says(envoy)
     envoy.acks(first)
     server.publishes(without=[listener("a")])
@@ -430,6 +587,16 @@ def test_26_nothing_published_yet_is_silence_and_not_emptiness(
     envoy.asks(LISTENER)
     envoy.asks(CLUSTER)
     assert server.says(envoy) == []
+
+
+def test_26_a_part_of_the_configuration_is_not_taken_for_all_of_it(server: Server) -> None:
+    own, shared = Scope("own"), Scope("shared")
+    envoy = SotwEnvoy(server, scopes=(own, shared))
+    envoy.asks(LISTENER)
+    server.publishes(listener("a"), scope=shared)
+    assert server.says(envoy) == []
+    server.publishes(listener("b"), scope=own)
+    assert lines(server.says(envoy)) == ["LDS a=1 b=1"]
 
 
 def test_26_a_wildcard_over_nothing_is_silence(server: Server, envoy: SotwEnvoy) -> None:
@@ -460,7 +627,7 @@ def test_27_of_routes_only_what_changed_is_sent(server: Server, envoy: SotwEnvoy
 
 
 @pytest.mark.parametrize("type_url", [HTTP_ROUTES, ENDPOINTS])
-def test_27_a_removal_that_cannot_be_said_is_silence(
+def test_27_a_removal_that_cannot_be_said_is_silence_and_no_empty_response(
     server: Server, envoy: SotwEnvoy, type_url: TypeUrl
 ) -> None:
     server.publishes(resource(type_url, "r"))
@@ -493,6 +660,25 @@ def test_29_30_a_name_that_is_asked_for_twice_is_sent_once_and_nothing_else_is(
     assert lines(server.says(envoy)) == ["LDS a=1"]
 
 
+def test_29_what_was_not_asked_for_is_not_sent_when_it_changes(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(cluster("a"), endpoints("a"), listener("a"), routes("a"), routes("b"))
+    envoy.asks(HTTP_ROUTES, "a")
+    assert lines(server.says(envoy)) == ["RDS a=1"]
+    server.publishes(cluster("a", "2"), endpoints("a", "2"), listener("a", "2"), routes("b", "2"))
+    assert server.says(envoy) == []
+
+
+def test_30_a_name_that_is_wanted_twice_over_and_held_twice_is_sent_once(server: Server) -> None:
+    own, shared = Scope("own"), Scope("shared")
+    server.publishes(listener("a", "own"), scope=own)
+    server.publishes(listener("a", "shared"), listener("b"), scope=shared)
+    envoy = SotwEnvoy(server, scopes=(own, shared))
+    envoy.asks(LISTENER, "*", "a", "b")
+    assert lines(server.says(envoy)) == ["LDS a=own b=1"]
+
+
 def test_31_a_name_that_was_given_up_before_it_was_written_is_not_sent(
     server: Server, envoy: SotwEnvoy
 ) -> None:
@@ -515,16 +701,31 @@ def test_31_a_listener_that_was_given_up_is_left_out_of_later_responses(
     assert lines(server.says(envoy)) == ["LDS b=2"]
 
 
+def test_31_routes_that_were_given_up_while_they_were_on_their_way_are_left_out_from_then_on(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(routes("r"), routes("s"))
+    envoy.asks(HTTP_ROUTES, "r", "s")
+    (first,) = server.says(envoy)
+    envoy.names[HTTP_ROUTES] = (Name("s"),)
+    envoy.acks(first)
+    server.publishes(routes("r", "2"), routes("s", "2"))
+    assert lines(server.says(envoy)) == ["RDS s=2"]
+
+
 # --- NACK -------------------------------------------------------------------------------------
 
 
-def test_09_an_error_is_a_nack_whatever_the_version_says(server: Server, envoy: SotwEnvoy) -> None:
+@pytest.mark.parametrize("error", ["no", ""])
+def test_09_an_error_is_a_nack_whatever_the_version_says(
+    server: Server, envoy: SotwEnvoy, error: str
+) -> None:
     server.publishes(routes("r"))
     envoy.asks(HTTP_ROUTES, "r")
     (rds,) = server.says(envoy)
-    events = envoy.asks(HTTP_ROUTES, "r", nonce=rds.nonce, version=rds.version, error="no")
+    events = envoy.asks(HTTP_ROUTES, "r", nonce=rds.nonce, version=rds.version, error=error)
     assert events == (
-        Nacked(type_url=HTTP_ROUTES, nonce=rds.nonce, error="no", names=(Name("r"),), stale=False),
+        Nacked(type_url=HTTP_ROUTES, nonce=rds.nonce, error=error, names=(Name("r"),), stale=False),
     )
     assert envoy.status(HTTP_ROUTES).acked_nonce == ""
 
@@ -763,6 +964,20 @@ def test_21_what_was_sent_unasked_is_forgotten_by_a_fresh_request_without_it(
     assert lines(server.says(envoy)) == ["EDS a=1"]
 
 
+def test_08_21_a_plain_ack_without_it_forgets_what_was_sent_unasked_too(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(cluster("a"), endpoints("a"), endpoints("b"))
+    envoy.asks(ENDPOINTS, "b")
+    (first,) = server.says(envoy)
+    envoy.acks(first)
+    envoy.asks(CLUSTER)
+    _, unasked = server.says(envoy)
+    assert server.hub.accept(envoy.stream, ENDPOINTS, unasked.nonce)
+    envoy.asks(ENDPOINTS, "a", "b", nonce=unasked.nonce)
+    assert lines(server.says(envoy)) == ["EDS a=1"]
+
+
 def test_21_a_stale_request_without_it_does_not_forget_what_was_sent_unasked(
     server: Server, envoy: SotwEnvoy
 ) -> None:
@@ -815,6 +1030,20 @@ def test_46_a_client_that_names_its_clusters_gets_endpoints_only_when_it_asks(
     assert lines(server.says(envoy)) == ["CDS a=2", "EDS a=1"]
 
 
+def test_10_a_name_that_is_only_a_part_of_what_the_error_names_is_not_parked() -> None:
+    server = Server()
+    envoy = SotwEnvoy(server)
+    server.publishes(listener("127.0.0.1_80"), listener("127.0.0.1_8080"))
+    envoy.asks(LISTENER)
+    (first,) = server.says(envoy)
+    envoy.acks(first)
+    server.publishes(listener("127.0.0.1_80", "2"), listener("127.0.0.1_8080", "bad"))
+    (second,) = server.says(envoy)
+    envoy.nacks(second, "Error adding/updating listener(s) 127.0.0.1_8080: no such filter")
+    server.publishes(listener("third"))
+    assert lines(server.says(envoy)) == ["LDS 127.0.0.1_80=2 127.0.0.1_8080=1 third=1"]
+
+
 def test_10_46_endpoints_that_came_unasked_are_parked_no_longer(
     server: Server, envoy: SotwEnvoy
 ) -> None:
@@ -841,11 +1070,73 @@ def test_47_routes_follow_a_changed_listener_only_when_they_changed(
     assert lines(server.says(envoy)) == ["LDS l=2"]
 
 
-def test_52_an_unknown_type_is_met_with_silence_and_hurts_no_other(
+# --- what is left to the client, or not offered -----------------------------------------------
+
+
+def test_32_resources_come_bare(server: Server, envoy: SotwEnvoy) -> None:
+    """Also to who announces that it could unwrap them: a wrapper would add nothing."""
+    server.publishes(*(resource(type_url, "a") for type_url in EVERY_TYPE))
+    for type_url in EVERY_TYPE:
+        envoy.asks(type_url, "a")
+    said = [official(response) for response in server.says(envoy)]
+    assert {response.type_url for response in said} == set(EVERY_TYPE)
+    for response in said:
+        assert [each.type_url for each in response.resources] == [response.type_url]
+
+
+def test_49_what_exists_is_answered_at_once(server: Server, envoy: SotwEnvoy) -> None:
+    """Nothing has to happen in between: no clock, no other type, no publication."""
+    server.publishes(*(resource(type_url, "a") for type_url in EVERY_TYPE))
+    for type_url in reversed(EVERY_TYPE):
+        envoy.asks(type_url, "a")
+        (response,) = server.says(envoy)
+        assert (response.type_url, [each.name for each in response.resources]) == (type_url, ["a"])
+
+
+@pytest.mark.parametrize("type_url", EVERY_TYPE)
+def test_49_the_client_times_out_on_what_does_not_exist_and_is_sent_it_later_all_the_same(
+    server: Server, envoy: SotwEnvoy, type_url: TypeUrl
+) -> None:
+    server.publishes()
+    envoy.asks(type_url, "a")
+    server.now += 15
+    assert server.says(envoy) == []
+    server.publishes(resource(type_url, "a"))
+    (response,) = server.says(envoy)
+    assert [each.name for each in response.resources] == ["a"]
+
+
+def test_50_no_resource_has_a_time_to_live_and_none_is_sent_again_for_its_sake(
     server: Server, envoy: SotwEnvoy
 ) -> None:
+    server.publishes(listener("l"), routes("r"))
+    envoy.asks(LISTENER)
+    envoy.asks(HTTP_ROUTES, "r")
+    for response in server.says(envoy):
+        envoy.acks(response)
+        (packed,) = official(response).resources
+        assert packed.type_url == response.type_url  # not the wrapper, which may say how long
+    envoy.woken = 0
+    server.now += 24 * 3600
+    assert (server.says(envoy), envoy.woken) == ([], 0)
+
+
+def test_54_an_absent_resource_is_left_out_and_no_error_of_it_is_sent(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(routes("r"))
+    envoy.asks(HTTP_ROUTES, "r", "absent")
+    (response,) = server.says(envoy)
+    assert line(response) == "RDS r=1"
+    assert fields(official(response)) == {"version_info", "resources", "type_url", "nonce"}
+
+
+@pytest.mark.parametrize("names", [(), ("*",), ("l",)])
+def test_52_an_unknown_type_is_met_with_silence_and_hurts_no_other(
+    server: Server, envoy: SotwEnvoy, names: tuple[str, ...]
+) -> None:
     server.publishes(listener("l"))
-    envoy.asks(TypeUrl("type.googleapis.com/acme.Thing"))
+    envoy.asks(TypeUrl("type.googleapis.com/acme.Thing"), *names)
     envoy.asks(LISTENER)
     assert lines(server.says(envoy)) == ["LDS l=1"]
 

@@ -25,14 +25,20 @@ from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.resource import (
     CLUSTER,
     ENDPOINTS,
+    EXTENSION_CONFIG,
     HTTP_ROUTES,
+    LISTENER,
+    RUNTIME,
+    SECRET,
+    THRIFT_ROUTES,
+    Name,
     Resource,
     ResourceId,
     Scope,
     TypeUrl,
 )
 from aeraki_xds.xds.wire import XdsServer
-from tests.xds.dialogue import GLOBAL, cluster, endpoints, routes
+from tests.xds.dialogue import GLOBAL, cluster, endpoints, resource, routes
 
 ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 RDS: Final = "/envoy.service.route.v3.RouteDiscoveryService/"
@@ -232,7 +238,7 @@ async def test_delta_ads_answers_changes_and_removals(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("method", [STREAM_ROUTES, DELTA_ROUTES])
-async def test_the_route_service_implies_its_type(wire: Wire, method: str) -> None:
+async def test_01_the_route_service_implies_its_type(wire: Wire, method: str) -> None:
     wire.publish(routes("r"))
     async with wire.talk(method) as sidecar:
         await sidecar.ask("", "r", node="sidecar")
@@ -245,7 +251,7 @@ async def test_the_route_service_implies_its_type(wire: Wire, method: str) -> No
 
 
 @pytest.mark.parametrize("method", [STREAM_ROUTES, DELTA_ROUTES])
-async def test_the_route_service_may_be_told_its_own_type(wire: Wire, method: str) -> None:
+async def test_01_the_route_service_may_be_told_its_own_type(wire: Wire, method: str) -> None:
     wire.publish(routes("r"))
     async with wire.talk(method) as sidecar:
         await sidecar.ask(HTTP_ROUTES, "r", node="sidecar")
@@ -253,7 +259,7 @@ async def test_the_route_service_may_be_told_its_own_type(wire: Wire, method: st
 
 
 @pytest.mark.parametrize("method", [STREAM_ROUTES, DELTA_ROUTES])
-async def test_the_route_service_serves_no_other_type(wire: Wire, method: str) -> None:
+async def test_01_the_route_service_serves_no_other_type(wire: Wire, method: str) -> None:
     async with wire.talk(method) as sidecar:
         await sidecar.ask(CLUSTER, node="sidecar")
         status, message = await sidecar.ended_with()
@@ -261,9 +267,59 @@ async def test_the_route_service_serves_no_other_type(wire: Wire, method: str) -
     assert message == f"this service serves {HTTP_ROUTES}, not {CLUSTER}"
 
 
-async def test_a_method_that_is_not_there_is_refused(wire: Wire) -> None:
-    async with wire.talk(RDS + "FetchRoutes") as sidecar:
-        assert (await sidecar.ended_with())[0] is not Status.OK
+SERVICES: Final = {
+    "discovery.v3.AggregatedDiscoveryService": ("AggregatedResources", None),
+    "listener.v3.ListenerDiscoveryService": ("Listeners", LISTENER),
+    "route.v3.RouteDiscoveryService": ("Routes", HTTP_ROUTES),
+    "cluster.v3.ClusterDiscoveryService": ("Clusters", CLUSTER),
+    "endpoint.v3.EndpointDiscoveryService": ("Endpoints", ENDPOINTS),
+    "secret.v3.SecretDiscoveryService": ("Secrets", SECRET),
+    "runtime.v3.RuntimeDiscoveryService": ("Runtime", RUNTIME),
+    "extension.v3.ExtensionConfigDiscoveryService": ("ExtensionConfigs", EXTENSION_CONFIG),
+}
+
+
+@pytest.mark.parametrize("verb", ["Stream", "Delta"])
+@pytest.mark.parametrize("service", SERVICES)
+async def test_01_every_service_serves_its_own_type(wire: Wire, service: str, verb: str) -> None:
+    what, only = SERVICES[service]
+    type_url = only or CLUSTER
+    wire.publish(resource(type_url, Name("mine")), resource(THRIFT_ROUTES, Name("mine")))
+    async with wire.talk(f"/envoy.service.{service}/{verb}{what}") as envoy:
+        await envoy.ask("" if only else CLUSTER, "mine", node="envoy")
+        response = await envoy.hear()
+        assert response.type_url == type_url
+        assert bodies(response) == [b"1"]
+        wire.publish(resource(type_url, Name("mine"), "2"))
+        assert bodies(await envoy.hear()) == [b"2"]
+    assert wire.admitted[0][2] == only
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_51_rest_polling_is_not_served(wire: Wire, service: str) -> None:
+    path = f"/envoy.service.{service}/Fetch{SERVICES[service][0]}"
+    async with wire.talk(path) as envoy:
+        assert await envoy.ended_with() == (Status.UNIMPLEMENTED, f"{path} is not served")
+
+
+@pytest.mark.parametrize("method", [SOTW_ADS, DELTA_ADS])
+async def test_32_50_54_a_client_that_announces_more_is_sent_no_more(
+    wire: Wire, method: str
+) -> None:
+    features = ["xds.config.resource-in-sotw", "xds.config.supports-resource-ttl"]
+    wire.publish(routes("r"))
+    async with wire.talk(method) as envoy:
+        node = {"id": "envoy", "clientFeatures": features}
+        await envoy.ask(HTTP_ROUTES, "r", "absent", node=node)
+        response = await envoy.hear()
+        assert bodies(response) == [b"1"]
+        assert not response.resource_errors
+        (sent,) = response.resources
+        if method == SOTW_ADS:
+            assert sent.type_url == HTTP_ROUTES
+        else:
+            assert not sent.HasField("ttl")
+            assert not sent.aliases
 
 
 # --- the first request ------------------------------------------------------------------------
@@ -298,7 +354,7 @@ async def test_before_the_sync_a_stream_is_told_to_come_back(method: str) -> Non
 
 
 @pytest.mark.parametrize("method", ALL_METHODS)
-async def test_a_first_request_without_a_node_id_is_invalid(wire: Wire, method: str) -> None:
+async def test_02_a_first_request_without_a_node_id_is_invalid(wire: Wire, method: str) -> None:
     async with wire.talk(method) as envoy:
         await envoy.ask(HTTP_ROUTES, "r")
         status, message = await envoy.ended_with()
@@ -306,7 +362,7 @@ async def test_a_first_request_without_a_node_id_is_invalid(wire: Wire, method: 
     assert wire.hub.streams == ()
 
 
-async def test_only_the_first_request_needs_the_node(wire: Wire) -> None:
+async def test_02_only_the_first_request_needs_the_node(wire: Wire) -> None:
     wire.publish(routes("r"), cluster("c"))
     async with wire.talk(SOTW_ADS) as envoy:
         await envoy.ask(HTTP_ROUTES, "r", node="envoy")
@@ -317,7 +373,7 @@ async def test_only_the_first_request_needs_the_node(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("method", [SOTW_ADS, DELTA_ADS])
-async def test_a_request_on_an_aggregated_stream_names_its_type(wire: Wire, method: str) -> None:
+async def test_01_a_request_on_an_aggregated_stream_names_its_type(wire: Wire, method: str) -> None:
     async with wire.talk(method) as envoy:
         await envoy.ask("", "r", node="envoy")
         assert (await envoy.ended_with())[0] is Status.INVALID_ARGUMENT
@@ -389,7 +445,7 @@ async def test_metadata_that_nests_without_end_is_invalid(wire: Wire) -> None:
 # --- streams among each other -----------------------------------------------------------------
 
 
-async def test_two_streams_of_one_node_are_independent(wire: Wire) -> None:
+async def test_04_two_streams_of_one_node_are_independent(wire: Wire) -> None:
     wire.publish(routes("a"), routes("b"))
     channel = wire.channel()
     async with wire.talk(STREAM_ROUTES, channel) as one:
@@ -420,7 +476,7 @@ async def test_a_change_wakes_only_those_who_asked_for_it(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("method", ALL_METHODS)
-async def test_a_client_that_has_said_all_it_had_to_is_let_go_with_ok(
+async def test_53_a_client_that_has_said_all_it_had_to_is_let_go_with_ok(
     wire: Wire, method: str
 ) -> None:
     wire.publish(routes("r"))
@@ -432,13 +488,13 @@ async def test_a_client_that_has_said_all_it_had_to_is_let_go_with_ok(
     await wire.until(lambda: wire.hub.streams == ())
 
 
-async def test_a_client_that_says_nothing_at_all_is_let_go_with_ok(wire: Wire) -> None:
+async def test_53_a_client_that_says_nothing_at_all_is_let_go_with_ok(wire: Wire) -> None:
     async with wire.talk(SOTW_ADS) as envoy:
         await envoy.grpc.end()
         assert await envoy.ended_with() == (Status.OK, "")
 
 
-async def test_a_client_that_resets_its_stream_is_forgotten(wire: Wire) -> None:
+async def test_53_a_client_that_resets_its_stream_is_forgotten(wire: Wire) -> None:
     async with wire.talk(SOTW_ADS) as envoy:
         await envoy.ask(CLUSTER, node="envoy")
         await wire.until(lambda: len(wire.hub.streams) == 1)
@@ -446,7 +502,7 @@ async def test_a_client_that_resets_its_stream_is_forgotten(wire: Wire) -> None:
         await wire.until(lambda: wire.hub.streams == ())
 
 
-async def test_a_client_whose_connection_breaks_is_forgotten(wire: Wire) -> None:
+async def test_53_a_client_whose_connection_breaks_is_forgotten(wire: Wire) -> None:
     channel = wire.channel()
     async with wire.talk(SOTW_ADS, channel) as envoy:
         await envoy.ask(CLUSTER, node="envoy")
@@ -460,7 +516,7 @@ SMALL_WINDOW: Final = Configuration(
 )
 
 
-async def test_a_client_that_never_reads_delays_no_other_and_is_sent_the_latest(
+async def test_18_a_client_that_never_reads_delays_no_other_and_is_sent_the_latest(
     wire: Wire,
 ) -> None:
     def big(letter: str) -> Resource:

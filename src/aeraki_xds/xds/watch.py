@@ -14,6 +14,8 @@ from aeraki_xds.xds.resource import FULL_STATE, Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View
 from aeraki_xds.xds.subscription import Subscription
 
+_BEFORE_A_NAME: Final = " ,\n\t"
+
 Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
 """The resources of a response, and the names that it says are gone."""
 
@@ -22,11 +24,20 @@ def blamed(type_url: TypeUrl, names: Iterable[Name], error: str) -> set[Name]:
     """Which resources of a response a client means with its error.
 
     Of listeners and clusters Envoy takes the good ones and names the others ("Error
-    adding/updating cluster(s) a: …"); who names none has refused all.
+    adding/updating cluster(s) a: …, b: …"); who names none has refused all.
     """
     everyone = set(names)
-    named = {name for name in everyone if name in error} if type_url in FULL_STATE else set()
-    return named or everyone
+    if type_url not in FULL_STATE:
+        return everyone
+    return {name for name in everyone if _is_named(name, error)} or everyone
+
+
+def _is_named(name: Name, error: str) -> bool:
+    """Whether an error names a resource in full: 127.0.0.1_80 is not meant by 127.0.0.1_8080."""
+    at = error.find(f"{name}:")
+    while at > 0 and error[at - 1] not in _BEFORE_A_NAME:
+        at = error.find(f"{name}:", at + 1)
+    return at >= 0
 
 
 class Watch(ABC):

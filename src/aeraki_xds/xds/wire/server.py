@@ -57,8 +57,7 @@ class XdsServer:
         self._handlers: set[asyncio.Task[object]] = set()
         self._ended: set[asyncio.Task[object]] = set()
         self._server = _Server(
-            [_Service(self)],
-            codec=_Bytes(),
+            _Service(self),
             config=Configuration(
                 http2_connection_window_size=_WINDOW, http2_stream_window_size=_WINDOW
             ),
@@ -122,6 +121,10 @@ class XdsServer:
 class _Server(Server):
     """grpclib's server over our connections."""
 
+    def __init__(self, service: _Service, *, config: Configuration) -> None:
+        super().__init__([service], codec=_Bytes(), config=config)
+        self._mapping = _Rpcs(self._mapping)
+
     def _protocol_factory(self) -> H2Protocol:
         self.__gc_step__()
         handler = StreamHandler(
@@ -129,6 +132,19 @@ class _Server(Server):
         )
         self._handlers.add(handler)
         return Connection(handler, self._config, self._h2_config, paths=METHODS)
+
+
+class _Rpcs(dict[str, Handler]):
+    """The RPC table, with an answer for what is not in it: grpclib's own has no content type, and
+    clients take it for something that is not gRPC.
+    """
+
+    def get(self, path: str, default: Any = None) -> Handler:
+        return super().get(path) or Handler(_not_served, Cardinality.STREAM_STREAM, bytes, bytes)
+
+
+async def _not_served(grpc: GrpcStream[bytes, bytes]) -> None:
+    raise GRPCError(Status.UNIMPLEMENTED, f"{grpc._method_name} is not served")
 
 
 class _Bytes(CodecBase):
