@@ -42,6 +42,7 @@ class Drain:
     def __init__(
         self, *, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = monotonic
     ) -> None:
+        self.failures = 0
         self._loop = loop
         self._clock = clock
         self._queue: deque[Writer] = deque()
@@ -66,8 +67,8 @@ class Drain:
             writer.waiting = False
             try:
                 writer.write()
-            except Exception:
-                # A fault of ours with one stream; the others have to get theirs.
+            except Exception:  # noqa: BLE001 - border: one stream's fault is not the others'
+                self.failures += 1
                 self._log.exception("a stream could not be written to")
                 writer.finish(GRPCError(Status.INTERNAL, "the server failed to write"))
             if self._clock() >= end:

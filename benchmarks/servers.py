@@ -1,0 +1,241 @@
+"""The servers that benchmarks/fanout.py compares, each in a process of its own.
+
+In: one line of JSON on stdin per command. Out: one line of JSON per answer. `ours` is XdsServer as
+it ships. `naive` is what one writes first with the same libraries: grpclib, the official protobuf
+classes (faster than betterproto2's), a task that reads and a task that writes for each stream.
+Both run on uvloop, count the ACKs that they have handled, and answer
+
+    {"do": "publish", "text": …}  → {}         change the route that every stream asks for
+    {"do": "acked", "count": n}   → {"at_ns"}  when n ACKs more had been handled
+    {"do": "usage"}               → {"cpu_s", "rss_kb"}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import resource
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+import uvloop
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+from grpclib.const import Cardinality, Handler
+from grpclib.server import Server, Stream
+
+from aeraki_xds.telemetry import configure_logging
+from aeraki_xds.xds import Hub, Name, Resource, Scope
+from aeraki_xds.xds.hub import Stream as HubStream
+from aeraki_xds.xds.message import Event, Request
+from aeraki_xds.xds.resource import HTTP_ROUTES, TypeUrl
+from aeraki_xds.xds.wire import XdsServer
+
+ROUTE = "bench"
+PATH = "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes"
+EVERYONE = Scope("everyone")
+
+
+class Acks:
+    """Counts ACKs, and notes when a number of them had been handled."""
+
+    def __init__(self) -> None:
+        self._missing = 0
+        self._at_ns = 0
+        self._reached = asyncio.Event()
+
+    def expect(self, count: int) -> None:
+        self._missing = count
+        self._reached.clear()
+
+    def count(self) -> None:
+        self._missing -= 1
+        if self._missing == 0:
+            self._at_ns = time.monotonic_ns()
+            self._reached.set()
+
+    async def reached(self) -> int:
+        await self._reached.wait()
+        return self._at_ns
+
+
+class Measured(Protocol):
+    """A server that serves one route to whoever asks for it."""
+
+    acks: Acks
+    port: int
+
+    def publish(self, body: bytes) -> None:
+        """Change the route."""
+
+
+class CountingHub(Hub):
+    """Ours, but for the count: two calls more for each ACK, at our expense."""
+
+    def __init__(self, acks: Acks) -> None:
+        super().__init__(clock=time.time)
+        self._acks = acks
+
+    def accept(self, stream: HubStream, type_url: TypeUrl, nonce: str) -> bool:
+        accepted = super().accept(stream, type_url, nonce)
+        if accepted:
+            self._acks.count()
+        return accepted
+
+    def receive(self, stream: HubStream, request: Request) -> tuple[Event, ...]:
+        if request.nonce:
+            self._acks.count()
+        return super().receive(stream, request)
+
+
+class Ours:
+    def __init__(self) -> None:
+        self.acks = Acks()
+        self.port = 0
+        self.hub = CountingHub(self.acks)
+
+    def publish(self, body: bytes) -> None:
+        made = Resource.of(HTTP_ROUTES, Name(ROUTE), body)
+        self.hub.publish(EVERYONE, {made.id: made})
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        server = XdsServer(hub=self.hub, admit=lambda node, peer, *, only: (EVERYONE,))
+        _, self.port = await server.start("127.0.0.1", 0)
+        yield
+        await server.close()
+
+
+class Naive:
+    def __init__(self) -> None:
+        self.acks = Acks()
+        self.port = 0
+        self.version = 0
+        self.resource: Any = None
+        self.changed: set[asyncio.Event] = set()
+
+    def publish(self, body: bytes) -> None:
+        self.version += 1
+        self.resource = discovery_pb2.DiscoveryResponse().resources.add()
+        self.resource.type_url, self.resource.value = HTTP_ROUTES, body
+        for event in self.changed:
+            event.set()
+
+    async def _routes(self, stream: Stream[Any, Any]) -> None:
+        await stream.recv_message()
+        changed = asyncio.Event()
+        changed.set()
+        self.changed.add(changed)
+        writer = asyncio.create_task(self._write(stream, changed))
+        try:
+            async for request in stream:
+                if request.response_nonce and not request.HasField("error_detail"):
+                    self.acks.count()
+        finally:
+            writer.cancel()
+            self.changed.discard(changed)
+
+    async def _write(self, stream: Stream[Any, Any], changed: asyncio.Event) -> None:
+        nonce = 0
+        while True:
+            await changed.wait()
+            changed.clear()
+            nonce += 1
+            response = discovery_pb2.DiscoveryResponse(
+                version_info=str(self.version),
+                type_url=HTTP_ROUTES,
+                nonce=str(nonce),
+                resources=[self.resource],
+            )
+            await stream.send_message(response)
+
+    def __mapping__(self) -> dict[str, Handler]:
+        request, response = discovery_pb2.DiscoveryRequest, discovery_pb2.DiscoveryResponse
+        return {PATH: Handler(self._routes, Cardinality.STREAM_STREAM, request, response)}
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        server = Server([self])
+        listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        await server.start(sock=listening, backlog=4096)
+        self.port = listening.getsockname()[1]
+        yield
+        server.close()
+
+
+def table(routes: int, answer: str) -> bytes:
+    """A route table as a MetaRouter makes it: a header match and a weighted destination each."""
+    made = route_pb2.RouteConfiguration(name=ROUTE)
+    host = made.virtual_hosts.add(name=ROUTE, domains=["*"])
+    for number in range(routes):
+        route = route_components_pb2.Route(name=f"route-{number}")
+        route.match.prefix = "/"
+        header = route.match.headers.add(name="version")
+        header.string_match.exact = f"v{number}-{answer}"
+        for subset, weight in (("v1", 90), ("v2", 10)):
+            route.route.weighted_clusters.clusters.add(
+                name=f"outbound|9090|{subset}|orders.shop.svc.cluster.local"
+            ).weight.value = weight
+        host.routes.append(route)
+    encoded: bytes = made.SerializeToString()
+    return encoded
+
+
+def usage() -> dict[str, float]:
+    """CPU seconds and resident kilobytes of this process."""
+    gc.collect()
+    with open("/proc/self/status", encoding="ascii") as status:
+        rss = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    return {"cpu_s": time.process_time(), "rss_kb": rss}
+
+
+async def obey(server: Any, routes: int) -> None:
+    """Read commands until there are none."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    server.publish(table(routes, "first"))
+    async with server.serving():
+        say({"port": server.port})
+        async for line in reader:
+            command = json.loads(line)
+            match command["do"]:
+                case "publish":
+                    body = table(routes, command["text"])
+                    server.acks.expect(command["acks"])
+                    at_ns = time.monotonic_ns()
+                    server.publish(body)
+                    say({"at_ns": at_ns})
+                case "expect":
+                    server.acks.expect(command["acks"])
+                    say({})
+                case "acked":
+                    say({"at_ns": await server.acks.reached()})
+                case "usage":
+                    say(usage())
+
+
+def say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+def main(kind: str, routes: int) -> None:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    kinds: dict[str, Callable[[], Any]] = {"ours": Ours, "naive": Naive}
+    configure_logging(level="warning")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(kinds[kind], routes))
+
+
+async def run(make: Callable[[], Any], routes: int) -> None:
+    await obey(make(), routes)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
