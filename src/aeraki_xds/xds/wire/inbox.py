@@ -132,6 +132,6 @@ class Inbox:
 
 
 def _is_message(payload: bytes) -> bool:
-    """Whether it is one whole uncompressed message."""
+    """Whether it is one whole uncompressed message; a frame is never too large for one."""
     size = len(payload) - PREFIX_SIZE
-    return 0 <= size <= LARGEST_MESSAGE and payload[:PREFIX_SIZE] == size.to_bytes(5, "big")
+    return size >= 0 and payload[:PREFIX_SIZE] == size.to_bytes(PREFIX_SIZE, "big")
