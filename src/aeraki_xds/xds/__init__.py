@@ -10,11 +10,33 @@ from __future__ import annotations
 
 from aeraki_xds.xds.admission import Admit, Node, Peer, Refusal
 from aeraki_xds.xds.hub import Hub
-from aeraki_xds.xds.resource import Name, Resource, ResourceId, Scope, TypeUrl
+from aeraki_xds.xds.resource import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION_CONFIG,
+    HTTP_ROUTES,
+    LISTENER,
+    RUNTIME,
+    SECRET,
+    THRIFT_ROUTES,
+    Name,
+    Resource,
+    ResourceId,
+    Scope,
+    TypeUrl,
+)
 from aeraki_xds.xds.session import Dialect, Session
 from aeraki_xds.xds.snapshot import Snapshot
 
 __all__ = [
+    "CLUSTER",
+    "ENDPOINTS",
+    "EXTENSION_CONFIG",
+    "HTTP_ROUTES",
+    "LISTENER",
+    "RUNTIME",
+    "SECRET",
+    "THRIFT_ROUTES",
     "Admit",
     "Dialect",
     "Hub",
