@@ -1,4 +1,7 @@
-"""Real parts for every test here: the server in its own process, a real Envoy, Thrift services."""
+"""Real parts for every test here: the server in its own process, a real Envoy, Thrift services.
+
+Between server and clients there is a relay; what was said is checked when a test ends.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from aeraki_xds.demo.http import Address
 from aeraki_xds.demo.mesh import HOST, HelloMesh
 from aeraki_xds.demo.thrift_app import ThriftServer
 from aeraki_xds.translate.bootstrap import BootstrapSettings, bootstrap
+from tests.recording.relayed import CheckedRelay, recorded
 
 LIMIT_S = 30.0  # what takes milliseconds may take this long on a loaded machine
 
@@ -29,6 +33,7 @@ class Running:
 
     mesh: HelloMesh
     plane: ControlPlane
+    relay: CheckedRelay
     envoy: Envoy
     caller: Caller
     ports: Mapping[str, int]
@@ -80,14 +85,22 @@ async def running(
         ports = {version: server.port for version, server in zip(versions, servers, strict=True)}
         mesh = HelloMesh(work / "mesh", vip="127.20.1.1", endpoints=ports)
         plane = await stack.enter_async_context(ControlPlane.run(mesh.root))
-        proxy = proxy_bootstrap(plane.xds, delta=delta)
+        relay = await stack.enter_async_context(recorded(plane.xds))
+        proxy = proxy_bootstrap(relay.address, delta=delta)
         envoy = await stack.enter_async_context(Envoy.run(proxy, log=work / "envoy.log"))
         await envoy.wait_live(LIMIT_S)
         caller = await stack.enter_async_context(Caller(mesh.vip, mesh.port))
         await caller.answers(100, after=0.0, version=versions[0], timeout=LIMIT_S)
         yield Running(
-            mesh=mesh, plane=plane, envoy=envoy, caller=caller, ports=ports, in_use=dict(ports)
+            mesh=mesh,
+            plane=plane,
+            relay=relay,
+            envoy=envoy,
+            caller=caller,
+            ports=ports,
+            in_use=dict(ports),
         )
+        await relay.settled()
 
 
 @pytest.fixture(params=[False, True], ids=["sotw", "delta"])

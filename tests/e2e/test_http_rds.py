@@ -20,6 +20,7 @@ from aeraki_xds.demo.envoy import Envoy
 from aeraki_xds.demo.http import Address
 from aeraki_xds.demo.mesh import HOST, HelloMesh, rule, to
 from tests.e2e.conftest import LIMIT_S
+from tests.recording.relayed import recorded
 
 pytestmark = pytest.mark.e2e
 
@@ -37,8 +38,9 @@ async def test_metards_is_swapped_live_under_an_http_connection_manager(
         _answering("v1") as v1,
         _answering("v2") as v2,
         ControlPlane.run(mesh.root) as plane,
+        recorded(plane.xds) as relay,
         Envoy.run(
-            _bootstrap(plane.xds, mesh.port, {"v1": v1, "v2": v2}, delta=delta),
+            _bootstrap(relay.address, mesh.port, {"v1": v1, "v2": v2}, delta=delta),
             log=tmp_path / "envoy.log",
         ) as envoy,
     ):
@@ -66,6 +68,7 @@ async def test_metards_is_swapped_live_under_an_http_connection_manager(
         (stream,) = page["streams"]
         assert stream["scopes"] == ["global"]
         assert stream["dialect"] == ("delta" if delta else "sotw")
+        await relay.settled()
 
 
 async def _until_answered_by(

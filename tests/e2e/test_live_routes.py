@@ -20,6 +20,7 @@ from aeraki_xds.demo.envoy import Envoy
 from aeraki_xds.demo.mesh import HOST, HelloMesh, rule, to
 from aeraki_xds.demo.thrift_app import ThriftServer
 from tests.e2e.conftest import LIMIT_S, Running, proxy_bootstrap, running
+from tests.recording.relayed import recorded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("live")]
 
@@ -103,7 +104,8 @@ async def test_a_restart_of_the_server_is_not_noticed_by_the_client(
         )
         async with AsyncExitStack() as first:
             plane = await first.enter_async_context(ControlPlane.run(mesh.root))
-            proxy = proxy_bootstrap(plane.xds, delta=delta)
+            relay = await stack.enter_async_context(recorded(plane.xds))
+            proxy = proxy_bootstrap(relay.address, delta=delta)
             envoy = await stack.enter_async_context(Envoy.run(proxy, log=tmp_path / "envoy.log"))
             await envoy.wait_live(LIMIT_S)
             caller = await stack.enter_async_context(Caller(mesh.vip, mesh.port))
@@ -120,6 +122,7 @@ async def test_a_restart_of_the_server_is_not_noticed_by_the_client(
         assert caller.connections == 1
         stats = await envoy.stats("listener_manager.listener_modified")
         assert stats["listener_manager.listener_modified"] == 0
+        await relay.settled()
 
 
 async def _only_the_last_subset_is_left(live: Running) -> None:

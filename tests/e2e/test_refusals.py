@@ -18,10 +18,12 @@ import pytest
 from aeraki_xds._proto.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
 from aeraki_xds.demo.envoy import Envoy
 from aeraki_xds.demo.http import Address
-from aeraki_xds.xds import Hub, Name, Node, Peer, Resource, Scope, TypeUrl
-from aeraki_xds.xds.resource import CLUSTER
+from aeraki_xds.xds import Hub, Name, Node, Peer, Resource, Scope
+from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS
 from aeraki_xds.xds.wire import XdsServer
 from tests.e2e.conftest import LIMIT_S, proxy_bootstrap
+from tests.recording.relayed import recorded
+from tests.recording.rules import Expectation
 
 pytestmark = pytest.mark.e2e
 
@@ -36,7 +38,8 @@ async def test_a_refused_cluster_is_parked_alone_and_is_sent_again_when_it_chang
     publish(hub, cluster("good", seconds=1), cluster("bad", seconds=1, kind=EDS))
     async with (
         serving(hub) as xds,
-        Envoy.run(proxy_bootstrap(xds, delta=delta), log=tmp_path / "envoy.log") as envoy,
+        recorded(xds, Expectation(absent=frozenset({(ENDPOINTS, "bad")}))) as relay,
+        Envoy.run(proxy_bootstrap(relay.address, delta=delta), log=tmp_path / "envoy.log") as envoy,
     ):
         await until(lambda: parked(hub) == ["bad"])
         (stream,) = hub.streams
@@ -52,6 +55,7 @@ async def test_a_refused_cluster_is_parked_alone_and_is_sent_again_when_it_chang
         # In SotW the full state is refused once more when a sibling changes: it has to hold the
         # cluster that was never accepted, for leaving it out would say that it is gone.
         assert nacks == (1 if delta else 2)
+        await relay.settled()
 
 
 def cluster(
@@ -88,7 +92,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def serving(hub: Hub) -> AsyncIterator[Address]:
-    def admit(node: Node, peer: Peer, *, only: TypeUrl | None) -> tuple[Scope, ...]:
+    def admit(node: Node, peer: Peer, **_: object) -> tuple[Scope, ...]:
         return (SCOPE,)
 
     server = XdsServer(hub=hub, admit=admit)

@@ -970,3 +970,12 @@ def test_52_a_name_of_an_unknown_type_is_said_to_be_removed_and_hurts_no_other(
     listeners, things = server.says(envoy)
     assert line(listeners) == "LDS l=1"
     assert (things.resources, things.removed) == ((), ("thing",))
+
+
+def test_17_a_wildcard_that_is_given_up_before_it_was_answered_is_not_answered() -> None:
+    server = Server()
+    server.publishes(listener("l"))
+    envoy = DeltaEnvoy(server)
+    envoy.asks(LISTENER, "*")
+    envoy.drops(LISTENER, "*")
+    assert lines(server.says(envoy)) == []

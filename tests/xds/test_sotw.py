@@ -1171,3 +1171,38 @@ def test_the_full_state_that_was_sent_is_the_snapshots_own_mapping(
     snapshot = server.hub.snapshot(envoy.stream.scopes[0])
     assert snapshot is not None
     assert envoy.stream.session.watches[LISTENER].sent is snapshot.of(LISTENER).resources
+
+
+def test_07_a_list_that_still_holds_what_is_gone_has_a_version_of_its_own() -> None:
+    server = Server()
+    envoy = SotwEnvoy(server)
+    old, new = cluster("old"), cluster("new")
+    server.publishes(old)
+    envoy.asks(CLUSTER)
+    (before,) = server.says(envoy)
+    server.publishes(new, without=[old])
+    both, without = server.says(envoy)
+    assert lines([both, without]) == ["CDS new=1 old=1", "CDS new=1"]
+    assert len({before.version, both.version, without.version}) == 3
+    other = SotwEnvoy(server)
+    other.asks(CLUSTER)
+    assert server.says(other)[0].version == without.version
+
+
+def test_07_a_list_in_which_an_accepted_version_stands_in_has_a_version_of_its_own() -> None:
+    server = Server()
+    envoy = SotwEnvoy(server)
+    server.publishes(listener("a"))
+    envoy.asks(LISTENER)
+    (first,) = server.says(envoy)
+    envoy.acks(first)
+    server.publishes(listener("a", "bad"))
+    (refused,) = server.says(envoy)
+    envoy.nacks(refused, "no")
+    server.publishes(listener("b"))
+    (stand_in,) = server.says(envoy)
+    assert lines([stand_in]) == ["LDS a=1 b=1"]
+    server.publishes(listener("a"))
+    other = SotwEnvoy(server)
+    other.asks(LISTENER)
+    assert server.says(other)[0].version == stand_in.version, "what it is called by is what it says"

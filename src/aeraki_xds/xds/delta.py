@@ -76,6 +76,8 @@ class DeltaWatch(Watch):
         if wildcard and not had_wildcard:
             self._dirty.update(self._view.all(self.type_url))
             self._owes_first_answer = first and not request.initial_versions
+        if had_wildcard and not wildcard:
+            self._owes_first_answer = False
         self._unsubscribed(removed, lost_wildcard=had_wildcard and not wildcard)
         if not (first or added or removed or wildcard != had_wildcard):
             return None

@@ -26,12 +26,13 @@ from aeraki_xds.xds.message import DeltaRequest, Event, Request, Response, SotwR
 from aeraki_xds.xds.resource import (
     CLUSTER,
     ENDPOINTS,
+    FULL_STATE,
     LISTENER,
     Name,
     Resource,
     TypeUrl,
 )
-from aeraki_xds.xds.snapshot import View
+from aeraki_xds.xds.snapshot import View, version_of_all
 from aeraki_xds.xds.sotw import SotwWatch
 from aeraki_xds.xds.watch import Content
 
@@ -143,8 +144,19 @@ class Session:
         resources, removed = content
         return Response(
             type_url=watch.type_url,
-            version=self._view.version(watch.type_url),
+            version=self._version(watch, resources),
             nonce=watch.nonce,
             resources=resources,
             removed=removed,
         )
+
+    def _version(self, watch: SotwWatch | DeltaWatch, resources: tuple[Resource, ...]) -> str:
+        """That of the whole type; but a full state that differs from it, for it still holds what is
+        gone, or what was accepted in place of what was refused, has a version of its own.
+        """
+        type_url = watch.type_url
+        if isinstance(watch, DeltaWatch) or type_url not in FULL_STATE:
+            return self._view.version(type_url)
+        if resources is self._view.listing(type_url):
+            return self._view.version(type_url)
+        return version_of_all(resources)

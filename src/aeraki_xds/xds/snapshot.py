@@ -151,6 +151,11 @@ class View:
         return known
 
 
+def version_of_all(resources: Iterable[Resource]) -> str:
+    """The version that a collection of just these has."""
+    return version_of(sum(resource.digest for resource in resources) & _MASK)
+
+
 def by_name(resources: Mapping[Name, Resource]) -> tuple[Resource, ...]:
     """Resources in the order of their names, so that equal responses have equal bytes."""
     return tuple(resources[name] for name in sorted(resources))
