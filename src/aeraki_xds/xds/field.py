@@ -68,10 +68,17 @@ def scan(data: bytes | memoryview) -> Iterator[tuple[int, int, memoryview]]:
     at = 0
     end = len(view)
     while at < end:
-        tag, at = read_varint(view, at)
+        # Nearly every tag and most lengths are one byte: a call for each would be half the time.
+        tag = view[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = read_varint(view, at - 1)
         wire_type = tag & 7
         if wire_type == LENGTH:
-            size, at = read_varint(view, at)
+            size = view[at] if at < end else 0x80
+            at += 1
+            if size >= 0x80:
+                size, at = read_varint(view, at - 1)
             stop = at + size
         elif wire_type == VARINT:
             _, stop = read_varint(view, at)
