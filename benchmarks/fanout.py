@@ -81,11 +81,11 @@ class Bench:
 
     async def connect(self) -> None:
         """Open every stream and hear its first response; what that takes of memory."""
-        before = await self._child.ask("usage")
+        before = await self._child.ask("memory")
         await self._child.ask("expect", acks=self._streams)
         await self._clients.connect([ASK] * self._streams)
         await self._child.ask("acked")
-        after = await self._child.ask("usage")
+        after = await self._child.ask("memory")
         self.findings.kb_per_stream = (after["rss_kb"] - before["rss_kb"]) / self._streams
 
     async def time(self) -> tuple[float, float]:
@@ -101,16 +101,16 @@ class Bench:
         held back until everything is sent.
         """
         self._clients.hold_acks = True
-        start = await self._child.ask("usage")
+        start = await self._child.ask("cpu")
         self._clients.begin_round()
         await self._publish()
         await self._clients.delivered()
-        sent = await self._child.ask("usage")
+        sent = await self._child.ask("cpu")
         self._clients.hold_acks = False
         self._clients.release_acks()
         await self._child.ask("acked")
-        heard = await self._child.ask("usage")
-        idle = await self._child.ask("usage")  # what asking itself costs
+        heard = await self._child.ask("cpu")
+        idle = await self._child.ask("cpu")  # what asking itself costs
         asking = idle["cpu_s"] - heard["cpu_s"]
         send = sent["cpu_s"] - start["cpu_s"] - asking
         ack = heard["cpu_s"] - sent["cpu_s"] - asking

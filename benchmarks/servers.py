@@ -5,9 +5,11 @@ it ships. `naive` is what one writes first with the same libraries: grpclib, the
 classes (faster than betterproto2's), a task that reads and a task that writes for each stream.
 Both run on uvloop, count the ACKs that they have handled, and answer
 
-    {"do": "publish", "text": …}  → {}         change the route that every stream asks for
-    {"do": "acked", "count": n}   → {"at_ns"}  when n ACKs more had been handled
-    {"do": "usage"}               → {"cpu_s", "rss_kb"}
+    {"do": "expect", "acks": n}   → {}         count from here to n ACKs
+    {"do": "publish", "text": …}  → {"at_ns"}  change the one route; expect its ACKs
+    {"do": "acked"}               → {"at_ns"}  when the last of them had been handled
+    {"do": "cpu"}                 → {"cpu_s"}
+    {"do": "memory"}              → {"rss_kb"}
 """
 
 from __future__ import annotations
@@ -186,12 +188,11 @@ def table(routes: int, answer: str) -> bytes:
     return encoded
 
 
-def usage() -> dict[str, float]:
-    """CPU seconds and resident kilobytes of this process."""
+def memory() -> float:
+    """Resident kilobytes of this process."""
     gc.collect()
     with open("/proc/self/status", encoding="ascii") as status:
-        rss = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-    return {"cpu_s": time.process_time(), "rss_kb": rss}
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
 async def obey(server: Any, routes: int) -> None:
@@ -216,8 +217,10 @@ async def obey(server: Any, routes: int) -> None:
                     say({})
                 case "acked":
                     say({"at_ns": await server.acks.reached()})
-                case "usage":
-                    say(usage())
+                case "cpu":
+                    say({"cpu_s": time.process_time()})
+                case "memory":
+                    say({"rss_kb": memory()})
 
 
 def say(answer: dict[str, Any]) -> None:

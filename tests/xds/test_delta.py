@@ -979,3 +979,29 @@ def test_17_a_wildcard_that_is_given_up_before_it_was_answered_is_not_answered()
     envoy.asks(LISTENER, "*")
     envoy.drops(LISTENER, "*")
     assert lines(server.says(envoy)) == []
+
+
+def test_40_what_a_client_brings_along_is_judged_when_there_is_something_to_judge_it_by() -> None:
+    server = Server()
+    envoy = DeltaEnvoy(server)
+    made = thrift_routes("r")
+    envoy.asks(THRIFT_ROUTES, "r", has={"r": made.version})
+    assert lines(server.says(envoy)) == [], "no scope was composed yet"
+    server.publishes(made)
+    assert lines(server.says(envoy)) == []
+    server.publishes(thrift_routes("r", "2"))
+    assert lines(server.says(envoy)) == ["TRDS r=2"]
+
+
+def test_46_endpoints_that_are_back_before_their_removal_was_written_follow_their_cluster(
+    server: Server, envoy: DeltaEnvoy
+) -> None:
+    server.publishes(cluster("a"), endpoints("a"))
+    envoy.asks(CLUSTER, "*")
+    envoy.asks(LISTENER, "*")
+    envoy.asks(ENDPOINTS, "a")
+    server.says(envoy)
+    server.publishes(cluster("a", "2"), listener("l"), without=[endpoints("a")])
+    assert lines([server.says_next(envoy), server.says_next(envoy)]) == ["CDS a=2", "LDS l=1"]
+    server.publishes(endpoints("a"))
+    assert lines(server.says(envoy)) == ["EDS a=1"]

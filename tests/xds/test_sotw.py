@@ -1030,18 +1030,23 @@ def test_46_a_client_that_names_its_clusters_gets_endpoints_only_when_it_asks(
     assert lines(server.says(envoy)) == ["CDS a=2", "EDS a=1"]
 
 
-def test_10_a_name_that_is_only_a_part_of_what_the_error_names_is_not_parked() -> None:
-    server = Server()
-    envoy = SotwEnvoy(server)
-    server.publishes(listener("127.0.0.1_80"), listener("127.0.0.1_8080"))
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [("127.0.0.1_80", "127.0.0.1_8080"), ("in", "inbound-in")],
+    ids=["head", "tail"],
+)
+def test_10_a_name_that_is_only_a_part_of_what_the_error_names_is_not_parked(
+    server: Server, envoy: SotwEnvoy, good: str, bad: str
+) -> None:
+    server.publishes(listener(good), listener(bad))
     envoy.asks(LISTENER)
     (first,) = server.says(envoy)
     envoy.acks(first)
-    server.publishes(listener("127.0.0.1_80", "2"), listener("127.0.0.1_8080", "bad"))
+    server.publishes(listener(good, "2"), listener(bad, "bad"))
     (second,) = server.says(envoy)
-    envoy.nacks(second, "Error adding/updating listener(s) 127.0.0.1_8080: no such filter")
+    envoy.nacks(second, f"Error adding/updating listener(s) {bad}: no such filter")
     server.publishes(listener("third"))
-    assert lines(server.says(envoy)) == ["LDS 127.0.0.1_80=2 127.0.0.1_8080=1 third=1"]
+    assert lines(server.says(envoy)) == [f"LDS {good}=2 {bad}=1 third=1"]
 
 
 def test_10_46_endpoints_that_came_unasked_are_parked_no_longer(
@@ -1206,3 +1211,20 @@ def test_07_a_list_in_which_an_accepted_version_stands_in_has_a_version_of_its_o
     other = SotwEnvoy(server)
     other.asks(LISTENER)
     assert server.says(other)[0].version == stand_in.version, "what it is called by is what it says"
+
+
+def test_10_46_refused_endpoints_that_come_back_are_sent_to_a_cluster_that_waits(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(cluster("a"), endpoints("a", "bad"))
+    envoy.asks(CLUSTER)
+    envoy.asks(ENDPOINTS, "a")
+    clusters, refused = server.says(envoy)
+    envoy.acks(clusters)
+    envoy.nacks(refused, "no")
+    server.publishes(without=[endpoints("a", "bad")])
+    assert lines(server.says(envoy)) == []
+    server.publishes(cluster("a", "2"))
+    assert lines(server.says(envoy)) == ["CDS a=2"]
+    server.publishes(endpoints("a", "bad"))
+    assert lines(server.says(envoy)) == ["EDS a=bad"]

@@ -28,7 +28,7 @@ from aeraki_xds.xds.wire.methods import Method
 from tests.xds.dialogue import GLOBAL, cluster, endpoints, routes
 
 TYPES: Final = (CLUSTER, ENDPOINTS, HTTP_ROUTES)
-LONG_NAME: Final = "r" * 80
+LONG_NAME: Final = "r" * 300
 """Together with its type it is kept as a digest."""
 
 

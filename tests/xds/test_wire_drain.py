@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -85,7 +84,7 @@ def response(*texts: str, nonce: str = "00000001", removed: tuple[Name, ...] = (
 def test_streams_share_a_body_whatever_their_nonces_are() -> None:
     bodies = Bodies()
     first = response("1", "2")
-    second = replace(first, nonce="000000ff")
+    second = first._replace(nonce="000000ff")
     assert bodies.of(Dialect.SOTW, first) is bodies.of(Dialect.SOTW, second)
     assert bodies.of(Dialect.DELTA, first) is bodies.of(Dialect.DELTA, second)
     assert bodies.of(Dialect.SOTW, first) != bodies.of(Dialect.DELTA, first)
@@ -104,11 +103,11 @@ BASE = response("1")
 @pytest.mark.parametrize(
     "other",
     [
-        replace(BASE, version="w"),
-        replace(BASE, type_url=LISTENER),
-        replace(BASE, resources=response("2").resources),
-        replace(BASE, resources=(*BASE.resources, *response("1", "2").resources[1:])),
-        replace(BASE, removed=(Name("gone"),)),
+        BASE._replace(version="w"),
+        BASE._replace(type_url=LISTENER),
+        BASE._replace(resources=response("2").resources),
+        BASE._replace(resources=(*BASE.resources, *response("1", "2").resources[1:])),
+        BASE._replace(removed=(Name("gone"),)),
     ],
     ids=["version", "type", "content", "one more", "one removed"],
 )

@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aeraki_xds.xds.message import Acked, DeltaRequest, Event, Nacked, Subscribed
-from aeraki_xds.xds.resource import ENDPOINTS, KEEPS_ON_REMOVAL, Name, Resource, TypeUrl
+from aeraki_xds.xds.resource import (
+    ENDPOINTS,
+    FULL_STATE,
+    KEEPS_ON_REMOVAL,
+    Name,
+    Resource,
+    TypeUrl,
+)
 from aeraki_xds.xds.snapshot import View, by_name
 from aeraki_xds.xds.watch import Content, Watch, blamed
 
@@ -23,7 +30,7 @@ class DeltaWatch(Watch):
         super().__init__(type_url=type_url, view=view)
         self.sent: dict[Name, str] = {}
         self.parked: dict[Name, str] = {}
-        self._owes_first_answer = False
+        self.owes_first_answer = False
         self._asked: set[Name] = set()
         self._in_flight: dict[Name, str] | None = None
 
@@ -51,7 +58,8 @@ class DeltaWatch(Watch):
         refused: dict[Name, str] = {}
         if not stale:
             in_flight, self._in_flight = self._in_flight or {}, None
-            culprits = blamed(self.type_url, in_flight, request.error)
+            named = self.type_url in FULL_STATE
+            culprits = blamed(in_flight, request.error) if named else set(in_flight)
             refused = {name: in_flight[name] for name in culprits}
             self.parked.update(refused)
         return Nacked(
@@ -67,39 +75,38 @@ class DeltaWatch(Watch):
         had_wildcard = self.subscription.wildcard
         if first:
             self.sent.update(request.initial_versions)
-            self._dirty.update(request.initial_versions)
+            self.dirty.update(request.initial_versions)
         added, removed = self.subscription.update(
             request.subscribe, request.unsubscribe, first=first
         )
         wildcard = self.subscription.wildcard
         self._subscribed(request, first=first)
         if wildcard and not had_wildcard:
-            self._dirty.update(self._view.all(self.type_url))
-            self._owes_first_answer = first and not request.initial_versions
+            self.dirty.update(self._view.all(self.type_url))
+            self.owes_first_answer = first and not request.initial_versions
         if had_wildcard and not wildcard:
-            self._owes_first_answer = False
+            self.owes_first_answer = False
         self._unsubscribed(removed, lost_wildcard=had_wildcard and not wildcard)
         if not (first or added or removed or wildcard != had_wildcard):
             return None
         return Subscribed(type_url=self.type_url, added=added, removed=removed, wildcard=wildcard)
 
     def _subscribed(self, request: DeltaRequest, *, first: bool) -> None:
-        """Naming a resource asks for it, had or not (statement 35), but for one case: a
-        reconnecting client that names the very version it has. Endpoints are sent even then:
-        a cluster that warms waits for them (statement 46).
+        """Naming a resource asks for it, had or not (statement 35), but for one case: what a
+        reconnecting client says that it has is judged by its version. Endpoints are sent even
+        then: a cluster that warms waits for them (statement 46).
         """
         spared = request.initial_versions if first and self.type_url != ENDPOINTS else {}
         for name in self.subscription.names.intersection(request.subscribe):
-            current = self._view.get(self.type_url, name)
-            if not (current and spared.get(name) == current.version):
+            if name not in spared:
                 self._asked.add(name)
-            self._dirty.add(name)
+            self.dirty.add(name)
 
     def _unsubscribed(self, removed: frozenset[Name], *, lost_wildcard: bool) -> None:
         if self.subscription.wildcard:
             # 39: the client drops what it unsubscribes from, and the wildcard still wants it.
             self._asked |= removed
-            self._dirty |= removed
+            self.dirty |= removed
             return
         for name in {*self.sent, *self._asked} if lost_wildcard else removed:
             if not self.subscription.wants(name):
@@ -116,12 +123,12 @@ class DeltaWatch(Watch):
         What it has is removed last (statement 45), and alone: a removal is not refused together
         with a resource.
         """
-        if not (self._dirty or self._owes_first_answer):
+        if not (self.dirty or self.owes_first_answer):
             return None
         due: dict[Name, Resource] = {}
         gone: set[Name] = set()
         later: set[Name] = set()
-        for name in self._dirty:
+        for name in self.dirty:
             current = self._view.get(self.type_url, name)
             if current is not None:
                 if self._is_due(name, current):
@@ -129,11 +136,14 @@ class DeltaWatch(Watch):
             elif self.subscription.wants(name) and self.type_url not in KEEPS_ON_REMOVAL:
                 if name in self.sent:
                     later.add(name)
+                    if name in self._forced:
+                        # A cluster waits for it: if it is back in time, it is due at any version.
+                        self._asked.add(name)
                 elif name in self._asked or name in self._forced:
                     gone.add(name)
-        self._dirty = later
+        self.dirty = later
         self._forced.clear()
-        owes, self._owes_first_answer = self._owes_first_answer, False
+        owes, self.owes_first_answer = self.owes_first_answer, False
         if not (due or gone or owes):
             return None
         return self._content(due, gone)
@@ -143,7 +153,7 @@ class DeltaWatch(Watch):
 
         To be called when `updates` has nothing more: then nothing but what is gone is dirty.
         """
-        gone, self._dirty = self._dirty, set()
+        gone, self.dirty = self.dirty, set()
         return self._content({}, gone) if gone else None
 
     def _is_due(self, name: Name, current: Resource) -> bool:

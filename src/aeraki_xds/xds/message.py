@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aeraki_xds.xds.resource import Name, Resource, TypeUrl
 
@@ -40,9 +41,10 @@ class DeltaRequest:
 Request = SotwRequest | DeltaRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """A response to write; `removed` is used by the delta dialect only."""
+class Response(NamedTuple):
+    """A response to write; `removed` is used by the delta dialect only. (A tuple, for one is made
+    for each change and stream: a frozen dataclass takes three times as long.)
+    """
 
     type_url: TypeUrl
     version: str

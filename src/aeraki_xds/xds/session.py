@@ -33,7 +33,7 @@ from aeraki_xds.xds.resource import (
     TypeUrl,
 )
 from aeraki_xds.xds.snapshot import View, version_of_all
-from aeraki_xds.xds.sotw import SotwWatch
+from aeraki_xds.xds.sotw import FullStateWatch, PartialWatch, SotwWatch
 from aeraki_xds.xds.watch import Content
 
 _FIRST: Final = {CLUSTER: 0, ENDPOINTS: 1, LISTENER: 2}
@@ -93,28 +93,33 @@ class Session:
         if not self._view.ready:
             return None
         for watch in self._order:
-            # Of a delta response everything is new, changed or asked for again.
-            held = watch.sent if isinstance(watch, SotwWatch) else {}
+            if not (watch.dirty or watch.owes_first_answer):
+                continue
+            held = _held(watch) if watch.type_url == CLUSTER else {}
             content = watch.updates()
             if content is not None:
                 if watch.type_url == CLUSTER:
                     self._send_endpoints_unasked(watch, held, content)
                 return self._response(watch, content)
         for watch in self._removal_order:
-            content = watch.removals()
-            if content is not None:
+            if watch.dirty and (content := watch.removals()) is not None:
                 return self._response(watch, content)
         return None
 
     def _watch(self, type_url: TypeUrl) -> SotwWatch | DeltaWatch:
         watch = self.watches.get(type_url)
         if watch is None:
-            make = SotwWatch if self.dialect is Dialect.SOTW else DeltaWatch
-            watch = self.watches[type_url] = make(type_url=type_url, view=self._view)
+            watch = self.watches[type_url] = self._new_watch(type_url)
             self._order.append(watch)
             self._order.sort(key=lambda w: _FIRST.get(w.type_url, len(_FIRST)))
             self._removal_order = sorted(self._order, key=lambda w: _GONE_LAST.get(w.type_url, 1))
         return watch
+
+    def _new_watch(self, type_url: TypeUrl) -> SotwWatch | DeltaWatch:
+        if self.dialect is Dialect.DELTA:
+            return DeltaWatch(type_url=type_url, view=self._view)
+        kind = FullStateWatch if type_url in FULL_STATE else PartialWatch
+        return kind(type_url=type_url, view=self._view)
 
     def _send_endpoints_unasked(
         self,
@@ -155,8 +160,15 @@ class Session:
         gone, or what was accepted in place of what was refused, has a version of its own.
         """
         type_url = watch.type_url
-        if isinstance(watch, DeltaWatch) or type_url not in FULL_STATE:
+        if type_url not in FULL_STATE or self.dialect is Dialect.DELTA:
             return self._view.version(type_url)
         if resources is self._view.listing(type_url):
             return self._view.version(type_url)
         return version_of_all(resources)
+
+
+def _held(watch: SotwWatch | DeltaWatch) -> Mapping[Name, Resource]:
+    """What of the next response is not new; of a delta response everything is new, changed or
+    asked for again.
+    """
+    return watch.sent if isinstance(watch, SotwWatch) else {}

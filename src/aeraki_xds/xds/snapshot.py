@@ -93,7 +93,7 @@ class View:
     would work out alike is worked out once for each set of snapshots.
     """
 
-    __slots__ = ("__weakref__", "_all", "_listings", "_snapshots", "_versions", "ready")
+    __slots__ = ("__weakref__", "_all", "_layers", "_listings", "_snapshots", "_versions", "ready")
 
     def __init__(self, snapshots: Iterable[Snapshot | None]) -> None:
         self.show(snapshots)
@@ -103,14 +103,23 @@ class View:
         seen = tuple(snapshots)
         self.ready = None not in seen
         self._snapshots = tuple(snapshot for snapshot in seen if snapshot is not None)
+        self._layers: dict[TypeUrl, tuple[Mapping[Name, Resource], ...]] = {}
         self._all: dict[TypeUrl, Mapping[Name, Resource]] = {}
         self._listings: dict[TypeUrl, tuple[Resource, ...]] = {}
         self._versions: dict[TypeUrl, str] = {}
 
+    def layers(self, type_url: TypeUrl) -> tuple[Mapping[Name, Resource], ...]:
+        """What each scope that has the type holds of it; the first that holds a name wins."""
+        known = self._layers.get(type_url)
+        if known is None:
+            held = (snapshot.of(type_url).resources for snapshot in self._snapshots)
+            known = self._layers[type_url] = tuple(filter(None, held))
+        return known
+
     def get(self, type_url: TypeUrl, name: Name) -> Resource | None:
-        """One resource, from the first scope that holds it."""
-        for snapshot in self._snapshots:
-            found = snapshot.of(type_url).resources.get(name)
+        """One resource."""
+        for layer in self.layers(type_url):
+            found = layer.get(name)
             if found is not None:
                 return found
         return None
@@ -119,21 +128,9 @@ class View:
         """Every resource of a type: the snapshot's own mapping where one scope has the type."""
         known = self._all.get(type_url)
         if known is None:
-            known = self._all[type_url] = self._merged(type_url)
+            layers = self.layers(type_url)
+            known = self._all[type_url] = layers[0] if len(layers) == 1 else _merged(layers)
         return known
-
-    def _merged(self, type_url: TypeUrl) -> Mapping[Name, Resource]:
-        mappings = [
-            resources
-            for snapshot in self._snapshots
-            if (resources := snapshot.of(type_url).resources)
-        ]
-        if len(mappings) == 1:
-            return mappings[0]
-        merged: dict[Name, Resource] = {}
-        for mapping in reversed(mappings):
-            merged.update(mapping)
-        return merged
 
     def listing(self, type_url: TypeUrl) -> tuple[Resource, ...]:
         """Every resource of a type, by name."""
@@ -151,6 +148,13 @@ class View:
         return known
 
 
+def _merged(layers: Iterable[Mapping[Name, Resource]]) -> Mapping[Name, Resource]:
+    merged: dict[Name, Resource] = {}
+    for layer in layers:
+        merged = {**layer, **merged}
+    return merged
+
+
 def version_of_all(resources: Iterable[Resource]) -> str:
     """The version that a collection of just these has."""
     return version_of(sum(resource.digest for resource in resources) & _MASK)
@@ -158,4 +162,6 @@ def version_of_all(resources: Iterable[Resource]) -> str:
 
 def by_name(resources: Mapping[Name, Resource]) -> tuple[Resource, ...]:
     """Resources in the order of their names, so that equal responses have equal bytes."""
+    if len(resources) == 1:
+        return tuple(resources.values())
     return tuple(resources[name] for name in sorted(resources))

@@ -7,30 +7,25 @@ Rules: xDS protocol, "ACK/NACK and resource type instance version"; rulings in d
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Set as AbstractSet
 
 from aeraki_xds.xds.message import Acked, Event, Nacked, SotwRequest, Stale, Subscribed
-from aeraki_xds.xds.resource import FULL_STATE, Name, Resource, TypeUrl
+from aeraki_xds.xds.resource import Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View, by_name
 from aeraki_xds.xds.watch import Content, Watch, blamed
 
 
 class SotwWatch(Watch):
-    """A type's state.
+    """A type's state: what both kinds of types share."""
 
-    Where a response is full state, `sent` and `acked` are replaced as a whole, never changed: they
-    may be the snapshot's own mapping. Elsewhere they stay the same two dicts, changed in place.
-    """
+    sent: Mapping[Name, Resource]
+    acked: Mapping[Name, Resource]
 
     def __init__(self, *, type_url: TypeUrl, view: View) -> None:
         super().__init__(type_url=type_url, view=view)
-        self._held: Final[dict[Name, Resource]] = {}
-        self._accepted: Final[dict[Name, Resource]] = {}
-        self.sent: Mapping[Name, Resource] = self._held
-        self.acked: Mapping[Name, Resource] = self._accepted
         self.parked: dict[Name, int] = {}
-        self._full_state = type_url in FULL_STATE
         self._listed: tuple[Name, ...] | None = None
         self._unasked: set[Name] = set()
         self._in_flight: Mapping[Name, Resource] | None = None
@@ -94,26 +89,13 @@ class SotwWatch(Watch):
             stale=False,
         )
 
-    def _took(self, in_flight: Mapping[Name, Resource]) -> None:
-        if self._full_state:
-            self.acked = in_flight
-        else:
-            self._accepted.update(in_flight)
-
     def _refused(self, error: str, in_flight: Mapping[Name, Resource]) -> dict[Name, int]:
-        """The versions to park; of the others of this response the client took the new ones."""
-        new = {
+        """The versions to park: what of a response that was refused is new to the client."""
+        return {
             name: resource.digest
             for name, resource in in_flight.items()
             if name not in self.acked or self.acked[name].digest != resource.digest
         }
-        culprits = blamed(self.type_url, new, error)
-        if len(culprits) == len(new):
-            return new
-        before = {name: self.acked[name] for name in culprits if name in self.acked}
-        taken = {name: resource for name, resource in in_flight.items() if name not in culprits}
-        self.acked = taken | before
-        return {name: new[name] for name in culprits}
 
     def _subscribe(self, names: tuple[Name, ...]) -> Event | None:
         self._listed = names
@@ -121,9 +103,9 @@ class SotwWatch(Watch):
         added, removed = self.subscription.replace(names)
         wildcard = self.subscription.wildcard
         first, self._started = not self._started, True
-        self._dirty |= added
+        self.dirty |= added
         if wildcard and not had_wildcard:
-            self._dirty.update(self._view.all(self.type_url))
+            self.dirty.update(self._view.all(self.type_url))
         if had_wildcard and not wildcard:
             self._forget_unwanted({*self.sent, *self.acked, *self.parked})
         elif removed or self._unasked:
@@ -138,69 +120,121 @@ class SotwWatch(Watch):
         self._unasked.clear()
         for name in lost:
             self.parked.pop(name, None)
-        if self._full_state:
-            self.sent = {n: resource for n, resource in self.sent.items() if n not in lost}
-            self.acked = {n: resource for n, resource in self.acked.items() if n not in lost}
-            return
-        for name in lost:
-            self._held.pop(name, None)
-            self._accepted.pop(name, None)
+        self._forget(lost)
 
     def _held_names(self) -> Iterable[Name]:
         return self.sent
 
+    def _is_due(self, name: Name, current: Resource) -> bool:
+        """Whether a resource is wanted, not parked as it is, and not what was sent."""
+        digest = current.digest
+        if self.parked.get(name) == digest or not self.subscription.wants(name):
+            return False
+        held = self.sent.get(name)
+        return held is None or held.digest != digest
+
+    @abstractmethod
+    def _took(self, in_flight: Mapping[Name, Resource]) -> None:
+        """The client accepted these."""
+
+    @abstractmethod
+    def _forget(self, names: AbstractSet[Name]) -> None:
+        """The client no longer holds these, as far as we are concerned."""
+
+
+class PartialWatch(SotwWatch):
+    """A type that is asked for by name: a response holds what is new or changed, and nothing says
+    what is gone (statement 27). `sent` and `acked` are changed in place, under their other names.
+    """
+
+    _held: dict[Name, Resource]
+    _accepted: dict[Name, Resource]
+
+    def __init__(self, *, type_url: TypeUrl, view: View) -> None:
+        super().__init__(type_url=type_url, view=view)
+        self.sent = self._held = {}
+        self.acked = self._accepted = {}
+
     def updates(self) -> Content | None:
-        """What is new or changed. Where a response is full state, it still holds what is gone."""
-        if not self._dirty:
-            return None
-        due, gone = self._judge()
-        self._dirty = gone
+        """What is new or changed, or forced."""
+        dirty, self.dirty = self.dirty, set()
+        forced = self._forced
+        due: dict[Name, Resource] = {}
+        for name in dirty:
+            current = self._view.get(self.type_url, name)
+            if current is None:
+                if name in forced:
+                    # The client waits for it: when it is back, it is due at any version.
+                    self._held.pop(name, None)
+                    self.parked.pop(name, None)
+            elif name in forced or self._is_due(name, current):
+                due[name] = current
+        if forced:
+            self._unasked.update(name for name in due if not self.subscription.wants(name))
+            self._forced = set()
         if not due:
             return None
-        if not self._full_state:
-            self._unasked.update(n for n in due if not self.subscription.wants(n))
-            self._held.update(due)
-            self._in_flight = due
-            return by_name(due), ()
+        for name in self.parked and due:
+            self.parked.pop(name, None)
+        self._held.update(due)
+        self._in_flight = due
+        return by_name(due), ()
+
+    def removals(self) -> Content | None:
+        """Nothing."""
+        return None
+
+    def _took(self, in_flight: Mapping[Name, Resource]) -> None:
+        self._accepted.update(in_flight)
+
+    def _forget(self, names: AbstractSet[Name]) -> None:
+        for name in names:
+            self._held.pop(name, None)
+            self._accepted.pop(name, None)
+
+
+class FullStateWatch(SotwWatch):
+    """Listeners or clusters: a response is all there is, and what it leaves out is gone (statement
+    26). `sent` and `acked` are replaced as a whole, for they may be the snapshot's own mapping.
+    """
+
+    def __init__(self, *, type_url: TypeUrl, view: View) -> None:
+        super().__init__(type_url=type_url, view=view)
+        self.sent = {}
+        self.acked = {}
+
+    def updates(self) -> Content | None:
+        """Everything, when something is new or changed. It still holds what is gone."""
+        due: list[Name] = []
+        gone: set[Name] = set()
+        for name in self.dirty:
+            current = self._view.get(self.type_url, name)
+            if current is None:
+                if name in self.sent:
+                    gone.add(name)
+            elif self._is_due(name, current):
+                due.append(name)
+        self.dirty = gone
+        if not due:
+            return None
+        for name in due:
+            self.parked.pop(name, None)
         wanted = self._wanted()
         if gone:
             wanted = {**{name: self.sent[name] for name in gone}, **wanted}
-        return self._full(wanted)
+        return self._content(wanted)
 
     def removals(self) -> Content | None:
-        """Full state without what is gone; other types cannot say it (statement 27).
+        """Everything, without what is gone.
 
         To be called when `updates` has nothing more: then nothing but what is gone is dirty.
         """
-        if not self._dirty:
+        if not self.dirty:
             return None
-        for name in self._dirty:
+        for name in self.dirty:
             self.parked.pop(name, None)
-        self._dirty = set()
-        return self._full(self._wanted())
-
-    def _judge(self) -> tuple[dict[Name, Resource], set[Name]]:
-        """Which dirty names are due at another version, and which held ones are gone."""
-        due: dict[Name, Resource] = {}
-        gone: set[Name] = set()
-        forced, self._forced = self._forced, set()
-        for name in self._dirty:
-            current = self._view.get(self.type_url, name)
-            if current is None:
-                if self._full_state and name in self.sent:
-                    gone.add(name)
-                elif name in forced:
-                    # The client waits for it: when it is back, it is due at any version.
-                    self._held.pop(name, None)
-            elif name in forced:
-                due[name] = current
-            elif self.subscription.wants(name) and self.parked.get(name) != current.digest:
-                held = self.sent.get(name)
-                if held is None or held.digest != current.digest:
-                    due[name] = current
-        for name in due:
-            self.parked.pop(name, None)
-        return due, gone
+        self.dirty = set()
+        return self._content(self._wanted())
 
     def _wanted(self) -> Mapping[Name, Resource]:
         """All that exists of what is wanted; a parked version as this stream last accepted it."""
@@ -215,8 +249,26 @@ class SotwWatch(Watch):
         }
         return {**everything, **stand_ins} if stand_ins else everything
 
-    def _full(self, wanted: Mapping[Name, Resource]) -> Content:
+    def _content(self, wanted: Mapping[Name, Resource]) -> Content:
         self.sent = self._in_flight = wanted
         if wanted is self._view.all(self.type_url):
             return self._view.listing(self.type_url), ()
         return by_name(wanted), ()
+
+    def _took(self, in_flight: Mapping[Name, Resource]) -> None:
+        self.acked = in_flight
+
+    def _refused(self, error: str, in_flight: Mapping[Name, Resource]) -> dict[Name, int]:
+        """Of the others of a response that was refused the client took the new ones."""
+        new = super()._refused(error, in_flight)
+        culprits = blamed(new, error)
+        if len(culprits) == len(new):
+            return new
+        before = {name: self.acked[name] for name in culprits if name in self.acked}
+        taken = {name: resource for name, resource in in_flight.items() if name not in culprits}
+        self.acked = taken | before
+        return {name: new[name] for name in culprits}
+
+    def _forget(self, names: AbstractSet[Name]) -> None:
+        self.sent = {n: resource for n, resource in self.sent.items() if n not in names}
+        self.acked = {n: resource for n, resource in self.acked.items() if n not in names}

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Final
 
-from aeraki_xds.xds.resource import FULL_STATE, Name, Resource, TypeUrl
+from aeraki_xds.xds.resource import Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View
 from aeraki_xds.xds.subscription import Subscription
 
@@ -20,15 +20,13 @@ Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
 """The resources of a response, and the names that it says are gone."""
 
 
-def blamed(type_url: TypeUrl, names: Iterable[Name], error: str) -> set[Name]:
-    """Which resources of a response a client means with its error.
+def blamed(names: Iterable[Name], error: str) -> set[Name]:
+    """Which listeners or clusters of a response a client means with its error.
 
-    Of listeners and clusters Envoy takes the good ones and names the others ("Error
+    Of these Envoy takes the good ones and names the others ("Error
     adding/updating cluster(s) a: …, b: …"); who names none has refused all.
     """
     everyone = set(names)
-    if type_url not in FULL_STATE:
-        return everyone
     return {name for name in everyone if _is_named(name, error)} or everyone
 
 
@@ -43,9 +41,12 @@ def _is_named(name: Name, error: str) -> bool:
 class Watch(ABC):
     """A type's subscription and what may be due of it.
 
-    `nonce` is that of the newest response. What is known of a name that was sent differs between
-    the dialects, so they keep it.
+    `nonce` is that of the newest response, `dirty` are the names to be judged. What is known of a
+    name that was sent differs between the dialects, so they keep it.
     """
+
+    owes_first_answer = False
+    """Whether even an empty response is due."""
 
     def __init__(self, *, type_url: TypeUrl, view: View) -> None:
         self.type_url: Final = type_url
@@ -53,23 +54,23 @@ class Watch(ABC):
         self.nonce = ""
         self._view = view
         self._started = False
-        self._dirty: set[Name] = set()
+        self.dirty: set[Name] = set()
         self._forced: set[Name] = set()
 
     def mark(self, names: Iterable[Name]) -> None:
         """These names changed in the snapshot; the answer is judged when it is written."""
-        self._dirty.update(names)
+        self.dirty.update(names)
 
     def refresh(self) -> None:
         """Judge every wanted and every held name again: a scope was composed."""
-        self._dirty.update(self.subscription.names, self._held_names())
+        self.dirty.update(self.subscription.names, self._held_names())
         if self.subscription.wildcard:
-            self._dirty.update(self._view.all(self.type_url))
+            self.dirty.update(self._view.all(self.type_url))
 
     def force(self, names: Iterable[Name]) -> None:
         """Send these at the next chance, asked for or not, whatever was sent before."""
         self._forced.update(names)
-        self._dirty.update(names)
+        self.dirty.update(names)
 
     @abstractmethod
     def _held_names(self) -> Iterable[Name]:

@@ -27,7 +27,7 @@ from aeraki_xds.xds.session import NONCE_WIDTH, Dialect
 _NONCE_SIZE: Final = 2 + NONCE_WIDTH
 _VERSION_SIZE: Final = 2 + VERSION_WIDTH
 _VERSION_HEAD: Final = bytes((1 << 3 | LENGTH, VERSION_WIDTH))
-_KEPT: Final = 64
+_KEPT: Final = 256
 """Bytes of names and type that are kept as they are; of more a digest is."""
 
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from aeraki_xds.xds.field import text
+from aeraki_xds.xds.field import LENGTH
 from aeraki_xds.xds.message import Response
 from aeraki_xds.xds.resource import Name, Resource, TypeUrl
-from aeraki_xds.xds.session import Dialect
+from aeraki_xds.xds.session import NONCE_WIDTH, Dialect
 from aeraki_xds.xds.wire.envelope import delta_body, sotw_body
 
-_NONCE_FIELD: Final = 5
-"""Of DiscoveryResponse and of DeltaDiscoveryResponse."""
+_NONCE_HEAD: Final = bytes((5 << 3 | LENGTH, NONCE_WIDTH))
+"""Field 5 of DiscoveryResponse and of DeltaDiscoveryResponse."""
+
+_NONCE_SIZE: Final = len(_NONCE_HEAD) + NONCE_WIDTH
 
 _LARGEST: Final = 32 << 20
 """Bytes of bodies to remember."""
@@ -26,8 +28,9 @@ _Key = tuple[Dialect, TypeUrl, str, tuple[Resource, ...], tuple[Name, ...]]
 
 
 def nonce_tail(nonce: str) -> bytes:
-    """The nonce field, to come behind a body."""
-    return text(_NONCE_FIELD, nonce)
+    """The nonce field, to come behind a body. Nonces are of one width."""
+    assert len(nonce) == NONCE_WIDTH
+    return _NONCE_HEAD + nonce.encode("ascii")
 
 
 class Bodies:
@@ -45,8 +48,7 @@ class Bodies:
         if known is not None:
             return known
         body = sotw_body(response) if dialect is Dialect.SOTW else delta_body(response)
-        size = len(body) + len(nonce_tail(response.nonce))
-        made = self._known[key] = size.to_bytes(5, "big") + body
+        made = self._known[key] = (len(body) + _NONCE_SIZE).to_bytes(5, "big") + body
         self._size += len(made)
         while self._size > self._largest and len(self._known) > 1:
             oldest = next(iter(self._known))
