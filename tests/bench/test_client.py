@@ -128,6 +128,7 @@ async def test_a_connection_that_the_server_closes_is_an_error(bench: Bench) -> 
 
 async def test_a_client_answers_pings_and_settings() -> None:
     heard: asyncio.Queue[bytes] = asyncio.Queue()
+    gone = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ping = frames.frame(frames.PING, 0, 0, b"12345678")
@@ -138,6 +139,8 @@ async def test_a_client_answers_pings_and_settings() -> None:
         while data := await reader.read(1 << 16):
             heard.put_nowait(data)
         writer.close()
+        await writer.wait_closed()
+        gone.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()[:2]
@@ -148,6 +151,7 @@ async def test_a_client_answers_pings_and_settings() -> None:
         while frames.frame(frames.PING, frames.ACK, 0, b"12345678") not in said:
             said += await heard.get()
     assert frames.frame(frames.SETTINGS, frames.ACK, 0, b"") in said
-    clients.close()
     connecting.cancel()
+    clients.close()
+    await gone.wait()
     server.close()

@@ -24,6 +24,7 @@ from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.conversation import Conversation, Exchange
 from aeraki_xds.xds.wire.drain import Drain
+from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS
 from aeraki_xds.xds.wire.methods import Method
 from tests.xds.dialogue import GLOBAL, cluster, endpoints, routes
 
@@ -66,6 +67,7 @@ class Side:
                 admit=lambda node, peer, *, only: (GLOBAL,),
                 drain=self.drain,
                 bodies=Bodies(),
+                limits=DEFAULT_LIMITS,
             ),
             method=Method(dialect=dialect, only=only),
             peer=Peer(address="-"),

@@ -2,25 +2,62 @@
 
 In: bytes of the transport. Out: payloads to inboxes, turns to conversations whose clients read
 again. Guaranteed: the same messages, windows and errors as without the shortcut, however the bytes
-are split; a frame of an unknown type is ignored (RFC 9113, section 5.5), which grpclib does not.
+are split; a frame of an unknown type is ignored (RFC 9113, section 5.5), which grpclib does not. A
+connection that opens no stream, that is old, or that keeps h2 busy with frames that carry nothing,
+is closed, and none of them delays the others by more than some milliseconds.
 """
 
 from __future__ import annotations
 
-from asyncio import BaseTransport
-from collections.abc import Collection
+import asyncio
+import random
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import Any, Final, cast
 
+import structlog
 from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, H2Protocol
 from grpclib.protocol import Stream as HttpStream
 from h2.config import H2Configuration
-from h2.events import RemoteSettingsChanged, RequestReceived, UnknownFrameReceived, WindowUpdated
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamReset,
+    UnknownFrameReceived,
+    WindowUpdated,
+)
 
 from aeraki_xds.xds.wire.inbox import Inbox
+from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.outbox import Outbox
 from aeraki_xds.xds.wire.windows import Windows
+
+_SLICE: Final = 16 << 10
+"""Bytes that h2 is given at a time: a read of a quarter of a megabyte may hold twenty thousand
+frames, which would take h2 half a second."""
+
+_CARRYING_NOTHING: Final = (
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    StreamReset,
+    UnknownFrameReceived,
+)
+
+_GO_AWAY: Final = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
+"""GOAWAY without an error (RFC 9113, section 6.8)."""
+
+_STEP: Final = 0.05
+"""Seconds between two looks at whether the last stream has ended."""
+
+_OLD: Final = "this connection has reached its age: connect again"
+
+_LOG: Final = structlog.get_logger("aeraki_xds.xds")
 
 
 class Connection(H2Protocol):
@@ -33,35 +70,91 @@ class Connection(H2Protocol):
         h2_config: H2Configuration,
         *,
         paths: Collection[str],
+        limits: Limits = DEFAULT_LIMITS,
+        connections: set[Connection] | None = None,
     ) -> None:
         super().__init__(handler, config, h2_config)
         self._paths = paths
+        self._limits = limits
+        self._connections = connections if connections is not None else set()
+        self._frames = float(limits.frames)
+        self._frames_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._used = False
+        self._retired = False
 
-    def connection_made(self, transport: BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take part in what grpclib makes of h2's events."""
         super().connection_made(transport)
         self._transport = self.connection._transport
         self._windows = Windows(self.connection._connection)
         self._streams = self.processor.streams
-        self.processor.processors.update(
-            {
-                RequestReceived: self._opened,
-                WindowUpdated: self._window_updated,
-                RemoteSettingsChanged: self._settings_changed,
-                UnknownFrameReceived: _ignore,
-            }
-        )
+        processors: dict[Any, Any] = self.processor.processors
+        processors[UnknownFrameReceived] = _ignore
+        for kind in _CARRYING_NOTHING:
+            processors[kind] = partial(self._counted, processors[kind])
+        processors[DataReceived] = self._data
+        processors[RequestReceived] = self._opened
+        processors[WindowUpdated] = self._window_updated
+        self._connections.add(self)
+        self._loop = asyncio.get_running_loop()
+        self._next(self._limits.first_stream, self._close_unused)
 
     def data_received(self, data: bytes) -> None:
         """Take what is plain DATA, and leave the rest to h2."""
         taken = self._take(data)
-        if taken < len(data):
-            super().data_received(data[taken:] if taken else data)
+        while taken < len(data) and not self.connection.is_closing():
+            super().data_received(data[taken : taken + _SLICE])
+            taken += _SLICE
+            if self._windows.overlong():
+                self._cut_off(ErrorCodes.FRAME_SIZE_ERROR, "a frame is too long")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The transport is gone."""
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
 
     def resume_writing(self) -> None:
         """The transport is below its low-water mark."""
         super().resume_writing()
         self._resume()
+
+    def retire(self, reason: str = _OLD) -> None:
+        """End the streams that there are, then close; new ones are not served. The statuses go out
+        before the GOAWAY, for there are clients to whom it is the end of everything.
+        """
+        if self._retired or self.connection.is_closing():
+            return
+        self._retired = True
+        for stream_id in tuple(self._streams):
+            if inbox := self._inbox(stream_id):
+                inbox.dismiss(reason)
+        self._leave(self._loop.time() + self._limits.retirement)
+
+    def close(self) -> None:
+        """Say goodbye and close, when what has been written is gone or takes too long."""
+        if not self.connection.is_closing():
+            self._transport.write(_GO_AWAY)
+            self._transport.close()
+            self._next(self._limits.retirement, self.abort)
+
+    def abort(self) -> None:
+        """Close at once, whatever has not been written."""
+        self._transport.abort()
+
+    def _leave(self, latest: float) -> None:
+        if not self._streams or self._loop.time() >= latest:
+            self.close()
+            return
+        self._next(_STEP, self._leave, latest)
+
+    def _next(self, delay: float, callback: Callable[..., None], *arguments: object) -> None:
+        """What happens to the connection next, in place of what would have."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay, callback, *arguments)
 
     def _take(self, data: bytes) -> int:
         """Deliver the plain DATA frames at the head of `data`; how many bytes they were."""
@@ -85,12 +178,18 @@ class Connection(H2Protocol):
         return inbox if isinstance(inbox, Inbox) else None
 
     def _opened(self, event: RequestReceived) -> None:
+        self._count()
+        if not self._used:
+            self._used = True
+            self._retire_in_time()
         self.processor.process_request_received(event)
         stream = self._streams[event.stream_id]
         headers: dict[Any, Any] = dict(event.headers)
         if headers.get(":path") in self._paths:
-            inbox: Any = Inbox(partial(self.connection.ack, event.stream_id))
-            stream.buffer = inbox
+            inbox = Inbox(partial(self.connection.ack, event.stream_id))
+            stream.buffer = cast("Any", inbox)
+            if self._retired:
+                inbox.dismiss(_OLD)
 
     def _window_updated(self, event: WindowUpdated) -> None:
         self.processor.process_window_updated(event)
@@ -99,9 +198,45 @@ class Connection(H2Protocol):
         elif inbox := self._inbox(event.stream_id):
             inbox.resume()
 
-    def _settings_changed(self, event: RemoteSettingsChanged) -> None:
-        self.processor.process_remote_settings_changed(event)
-        self._resume()
+    def _data(self, event: DataReceived) -> None:
+        if not event.flow_controlled_length:
+            self._count()
+        self.processor.process_data_received(event)
+
+    def _counted(self, process: Callable[[Any], None], event: Any) -> None:
+        self._count()
+        process(event)
+        if isinstance(event, RemoteSettingsChanged):
+            self._resume()
+
+    def _count(self) -> None:
+        """Cut a client off that sends more than its share of frames that carry nothing."""
+        now = self._loop.time()
+        refilled = (now - self._frames_at) * self._limits.frames_per_second
+        self._frames = min(self._frames + refilled, self._limits.frames) - 1
+        self._frames_at = now
+        if self._frames < 0:
+            self._cut_off(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
+
+    def _cut_off(self, code: ErrorCodes, reason: str) -> None:
+        if self.connection.is_closing():
+            return
+        _LOG.warning("a connection was cut off", reason=reason, peer=self._peer())
+        self.connection._connection.close_connection(code)
+        self.connection.flush()
+        self.processor.close(reason)
+        self._next(self._limits.retirement, self.abort)
+
+    def _close_unused(self) -> None:
+        _LOG.info("a connection was not used", peer=self._peer())
+        self._transport.close()
+
+    def _retire_in_time(self) -> None:
+        jitter = self._limits.age_jitter * random.uniform(-1, 1)
+        self._next(self._limits.max_age * (1 + jitter), self.retire)
+
+    def _peer(self) -> str:
+        return str(self._transport.get_extra_info("peername"))
 
     def _resume(self) -> None:
         for stream_id in tuple(self._streams):

@@ -25,6 +25,7 @@ from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import Bodies, nonce_tail
 from aeraki_xds.xds.wire.drain import Drain
 from aeraki_xds.xds.wire.envelope import read_delta, read_sotw
+from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.methods import Method
 from aeraki_xds.xds.wire.node import read_node
 from aeraki_xds.xds.wire.outbox import Outbox
@@ -45,12 +46,16 @@ class Exchange:
     admit: Admit
     drain: Drain
     bodies: Bodies
+    limits: Limits
 
 
 class Conversation:
     """One stream. It is the reader of the stream's inbox."""
 
-    __slots__ = ("_acks", "_exchange", "_method", "_outbox", "_over", "_peer", "_stream", "waiting")
+    __slots__ = (
+        "_acks", "_exchange", "_method", "_outbox", "_over", "_peer", "_stalled", "_stream",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, *, exchange: Exchange, method: Method, peer: Peer, outbox: Outbox) -> None:
         self.waiting = False
@@ -60,6 +65,7 @@ class Conversation:
         self._outbox = outbox
         self._acks = Acks(method.dialect)
         self._stream: Stream | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def finished(self) -> None:
@@ -69,6 +75,7 @@ class Conversation:
     def close(self) -> None:
         """Forget the stream. To be called once, whatever happened."""
         self._over.cancel()
+        self._reads_again()
         stream, self._stream = self._stream, None
         if stream is not None:
             self._exchange.hub.close(stream)
@@ -180,14 +187,41 @@ class Conversation:
     def write(self) -> None:
         """Write what is due, as far as the client reads."""
         stream = self._stream
-        if stream is None or not (self._outbox.empty or self._outbox.flush()):
+        if stream is None:
             return
+        if not self._outbox.empty:
+            if not self._outbox.flush():
+                return
+            self._reads_again()
         exchange = self._exchange
         dialect = self._method.dialect
         while (response := exchange.hub.next(stream)) is not None:
             body = exchange.bodies.of(dialect, response)
             if not self._outbox.put(body, nonce_tail(response.nonce)):
+                self._waits(self._outbox.position)
                 return
+
+    def _waits(self, position: int) -> None:
+        """Look after the send deadline whether the client has read on."""
+        loop = asyncio.get_running_loop()
+        deadline = self._exchange.limits.send_deadline
+        self._stalled = loop.call_later(deadline, self._still_waits, position)
+
+    def _still_waits(self, before: int) -> None:
+        if self._outbox.position != before:
+            self._waits(self._outbox.position)
+            return
+        deadline = self._exchange.limits.send_deadline
+        message = f"nothing was read for {deadline:g} seconds"
+        if self._stream is not None:
+            self._logger(self._stream).warning("stream cut off", reason=message)
+        self.finish(GRPCError(Status.UNAVAILABLE, message))
+        self._outbox.abandon()
+
+    def _reads_again(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
 
 def _is_stale(event: Event) -> bool:

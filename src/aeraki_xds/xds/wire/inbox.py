@@ -72,6 +72,11 @@ class Inbox:
         if not self._pieces:
             self._pieces = None
 
+    def dismiss(self, reason: str) -> None:
+        """The connection is to be closed: the client is to connect anew."""
+        if not self._over:
+            self._finish(Status.UNAVAILABLE, reason)
+
     def resume(self) -> None:
         """Windows or the transport have opened."""
         if self._reader is not None:

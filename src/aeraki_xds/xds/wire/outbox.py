@@ -36,6 +36,18 @@ class Outbox:
         self._at = 0
 
     @property
+    def position(self) -> int:
+        """Bytes of the waiting message that were written."""
+        return self._at
+
+    def abandon(self) -> None:
+        """Give the client up. Where even the transport is full, no status would get through, and
+        no other stream of the connection gets anything either: then the connection goes.
+        """
+        if not self._writable.is_set():
+            self._transport.abort()
+
+    @property
     def empty(self) -> bool:
         """Whether all that was put in has been written."""
         return not self._tail

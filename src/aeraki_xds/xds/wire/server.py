@@ -11,13 +11,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
-from grpclib.protocol import H2Protocol
 from grpclib.server import Handler as StreamHandler
 from grpclib.server import Server
 from grpclib.server import Stream as GrpcStream
@@ -28,6 +28,8 @@ from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.connection import Connection, inbox_of, outbox_of
 from aeraki_xds.xds.wire.conversation import Conversation, Exchange
 from aeraki_xds.xds.wire.drain import Drain
+from aeraki_xds.xds.wire.gate import Gate
+from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.methods import METHODS, Method
 
 _BACKLOG: Final = 4096
@@ -39,29 +41,30 @@ _WINDOW: Final = 4 << 20
 _GRACE: Final = 1.0
 """Seconds for which a stream may take its last status: who does not read does not get it."""
 
+_STEP: Final = 0.005
+"""Seconds between two looks at whether the last connection is gone."""
+
 _CLOSING: Final = "the server is shutting down"
 
 
 class XdsServer:
     """Serves a hub. `start` binds, `close` ends every stream and waits for the handlers."""
 
-    def __init__(self, *, hub: Hub, admit: Admit) -> None:
+    def __init__(self, *, hub: Hub, admit: Admit, limits: Limits = DEFAULT_LIMITS) -> None:
         self._hub = hub
+        self._limits = limits
         self._exchange = Exchange(
             hub=hub,
             admit=admit,
             drain=Drain(loop=asyncio.get_running_loop()),
             bodies=Bodies(),
+            limits=limits,
         )
         self._closing = False
         self._handlers: set[asyncio.Task[object]] = set()
-        self._ended: set[asyncio.Task[object]] = set()
-        self._server = _Server(
-            _Service(self),
-            config=Configuration(
-                http2_connection_window_size=_WINDOW, http2_stream_window_size=_WINDOW
-            ),
-        )
+        self._server = _Server(_Service(self), limits=limits)
+        self._listening: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
 
     async def start(
         self, host: str, port: int, *, tls: ssl.SSLContext | None = None
@@ -69,34 +72,47 @@ class XdsServer:
         """Bind and listen; port 0 picks one. Returns the real address. Raises OSError."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        await self._server.start(sock=listening, backlog=_BACKLOG, ssl=tls)
+        listening.setblocking(False)
+        gate = Gate(limits=self._limits, connection=self._server.connection)
+        self._listening = listening
+        self._accepting = asyncio.create_task(gate.accept(listening, tls), name="xds gate")
         name = listening.getsockname()
         return str(name[0]), int(name[1])
 
     async def close(self) -> None:
         """Stop accepting, end every stream, and wait until the last handler is gone."""
         self._closing = True
-        handlers = tuple(self._handlers)
-        # Streams that their clients reset just now are being cancelled for that: not by us.
-        self._ended = {handler for handler in handlers if not handler.cancelling()}
-        self._server.close()
-        # Not grpclib's `wait_closed`: since Python 3.12 it waits for the clients to hang up.
-        if handlers:
-            await asyncio.wait(handlers, timeout=_GRACE)
+        if self._accepting is not None and self._listening is not None:
+            self._accepting.cancel()
+            await asyncio.wait((self._accepting,))
+            self._listening.close()
+        for connection in self._server.connections:
+            connection.retire(_CLOSING)
+        if self._handlers:
+            await asyncio.wait(tuple(self._handlers), timeout=_GRACE)
+        for connection in self._server.connections:
+            connection.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                while self._server.connections:
+                    await asyncio.sleep(_STEP)
+        for connection in self._server.connections:
+            connection.abort()
+        if self._handlers:
+            await asyncio.wait(tuple(self._handlers), timeout=_GRACE)
 
     async def serve(self, grpc: GrpcStream[bytes, bytes], method: Method) -> None:
         """Handle one stream from its headers to its end."""
         if self._closing:
             raise GRPCError(Status.UNAVAILABLE, _CLOSING)
+        if len(self._handlers) >= self._limits.streams:
+            message = f"{self._limits.streams} streams are open: come back later"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
         handler = asyncio.current_task()
         assert handler is not None
         self._handlers.add(handler)
         try:
             await self._converse(grpc, method)
-        except asyncio.CancelledError:
-            if handler in self._ended:  # grpclib would leave the client waiting for an end
-                raise GRPCError(Status.UNAVAILABLE, _CLOSING) from None
-            raise
         finally:
             self._handlers.discard(handler)
 
@@ -119,19 +135,39 @@ class XdsServer:
 
 
 class _Server(Server):
-    """grpclib's server over our connections."""
+    """grpclib's server over our connections, which the gate makes."""
 
-    def __init__(self, service: _Service, *, config: Configuration) -> None:
+    def __init__(self, service: _Service, *, limits: Limits) -> None:
+        config = Configuration(
+            http2_connection_window_size=_WINDOW,
+            http2_stream_window_size=_WINDOW,
+            # grpclib's own never notice a peer that is gone while nothing is sent to it.
+            _keepalive_time=limits.keepalive_time,
+            _keepalive_timeout=limits.keepalive_timeout,
+            _keepalive_permit_without_calls=True,
+            _http2_max_pings_without_data=0,
+            _http2_min_sent_ping_interval_without_data=limits.keepalive_time / 2,
+        )
         super().__init__([service], codec=_Bytes(), config=config)
+        self.connections: set[Connection] = set()
+        self._limits = limits
         self._mapping = _Rpcs(self._mapping)
 
-    def _protocol_factory(self) -> H2Protocol:
+    def connection(self) -> Connection:
+        """A new connection, for the gate."""
         self.__gc_step__()
         handler = StreamHandler(
             self._mapping, self._codec, self._status_details_codec, self.__dispatch__
         )
         self._handlers.add(handler)
-        return Connection(handler, self._config, self._h2_config, paths=METHODS)
+        return Connection(
+            handler,
+            self._config,
+            self._h2_config,
+            paths=METHODS,
+            limits=self._limits,
+            connections=self.connections,
+        )
 
 
 class _Rpcs(dict[str, Handler]):

@@ -87,6 +87,13 @@ class Windows:
             updates += _WINDOW_UPDATE.pack(_WINDOW_UPDATE_HEAD, 0, stream.stream_id, opened)
         return updates
 
+    def overlong(self) -> bool:
+        """Whether h2 waits for the rest of a frame that is too long: it would wait for all of it,
+        16 MiB, before it said so.
+        """
+        pending = self._h2.incoming_buffer._data
+        return int.from_bytes(pending[:3], "big") > self._h2.max_inbound_frame_size
+
     # --- outbound -------------------------------------------------------------------------------
 
     def room(self, stream: H2Stream) -> int:

@@ -1,0 +1,70 @@
+"""Lets connections in, no faster than their handshakes can be paid for.
+
+In: a listening socket. Out: connections. Guaranteed: however many clients come at once, only so
+many TLS handshakes are under way and begun in a second; the others wait in the kernel's queue,
+where they cost nothing, and are let in one by one. A handshake that does not end is given up.
+Running out of file descriptors is waited out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from aeraki_xds.xds.wire.limits import Limits
+
+_PAUSE: Final = 0.1
+"""Seconds to wait when the system has no more sockets to give."""
+
+
+class Gate:
+    """Accepts for one server."""
+
+    def __init__(self, *, limits: Limits, connection: Callable[[], asyncio.Protocol]) -> None:
+        self.refused = 0
+        self._limits = limits
+        self._connection = connection
+        self._room = asyncio.Semaphore(limits.handshakes)
+        self._next_at = 0.0
+        self._log = structlog.get_logger("aeraki_xds.xds")
+
+    async def accept(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Let clients in until cancelled. Connections that are made outlive it."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._room.acquire()
+                if tls is not None:
+                    await self._pace()
+                try:
+                    accepted, _ = await loop.sock_accept(listening)
+                except OSError as failure:
+                    self._room.release()
+                    self._log.warning("connections cannot be accepted", error=str(failure))
+                    await asyncio.sleep(_PAUSE)
+                    continue
+                tasks.create_task(self._let_in(accepted, tls))
+
+    async def _pace(self) -> None:
+        """Wait for the next handshake's turn."""
+        now = asyncio.get_running_loop().time()
+        self._next_at = max(self._next_at, now) + 1 / self._limits.handshakes_per_second
+        await asyncio.sleep(self._next_at - now)
+
+    async def _let_in(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        timeout = self._limits.handshake_timeout if tls is not None else None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._connection, accepted, ssl=tls, ssl_handshake_timeout=timeout
+            )
+        except (OSError, EOFError) as failure:  # of TLS too: ssl.SSLError is an OSError
+            self.refused += 1
+            accepted.close()
+            self._log.info("a connection was not made", error=str(failure) or repr(failure))
+        finally:
+            self._room.release()
