@@ -86,3 +86,20 @@ def test_every_rule_of_the_webhook_has_a_row_in_the_tables_of_validation() -> No
     text = "".join(table.read_text(encoding="utf-8") for table in tables)
     rows = set(re.findall(r"\bV\d+\b", text))
     assert {f"V{n}" for n in range(1, 19)} - rows == set()
+
+
+TEST_OF_A_PAGE = re.compile(r"`([\w/]+\.py)::(\w+)`")
+
+
+@pytest.mark.parametrize("page", ["reliability.md", "xds-protocol.md"])
+def test_every_test_that_a_page_names_is_there(page: str) -> None:
+    named = TEST_OF_A_PAGE.findall((DOCS / page).read_text(encoding="utf-8"))
+    assert named
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not re.search(
+            rf"^(async )?def {name}\(", (DOCS.parent / "tests" / path).read_text(), re.MULTILINE
+        )
+    ]
+    assert missing == []

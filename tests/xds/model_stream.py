@@ -78,10 +78,10 @@ class Accounts:
         before = dict(account.told)
         account.writes(due, self._current(account.type_url))
         account.nonce = response.nonce
-        if account.type_url == CLUSTER and due.rank == FIRST[CLUSTER]:
-            self._brings_endpoints(account, before, due.resources)
-        else:
+        if account.type_url != CLUSTER or due.rank != FIRST[CLUSTER]:
             self._endpoints_were_judged()
+        if account.type_url == CLUSTER:
+            self._brings_endpoints(account, before, due.resources)
 
     def _brings_endpoints(
         self, clusters: Account, before: Mapping[Name, int], written: Mapping[Name, Resource]

@@ -1228,3 +1228,19 @@ def test_10_46_refused_endpoints_that_come_back_are_sent_to_a_cluster_that_waits
     assert lines(server.says(envoy)) == ["CDS a=2"]
     server.publishes(endpoints("a", "bad"))
     assert lines(server.says(envoy)) == ["EDS a=bad"]
+
+
+def test_46_a_cluster_that_stands_in_for_a_refused_one_brings_its_endpoints_with_a_removal_too(
+    server: Server, envoy: SotwEnvoy
+) -> None:
+    server.publishes(cluster("a"), endpoints("a"), cluster("old"))
+    envoy.asks(CLUSTER)
+    envoy.asks(ENDPOINTS, "a")
+    for response in server.says(envoy):
+        envoy.acks(response)
+    server.publishes(cluster("a", "bad"))
+    (refused, unasked) = server.says(envoy)
+    envoy.nacks(refused, "a: no")
+    envoy.acks(unasked)
+    server.publishes(without=[cluster("old")])
+    assert lines(server.says(envoy)) == ["CDS a=1", "EDS a=1"]

@@ -17,7 +17,7 @@ The order of one publication on a stream (xDS protocol, "Eventual consistency co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Final
 
@@ -93,18 +93,29 @@ class Session:
         if not self._view.ready:
             return None
         for watch in self._order:
-            if not (watch.dirty or watch.owes_first_answer):
-                continue
-            held = _held(watch) if watch.type_url == CLUSTER else {}
-            content = watch.updates()
-            if content is not None:
-                if watch.type_url == CLUSTER:
-                    self._send_endpoints_unasked(watch, held, content)
-                return self._response(watch, content)
+            if watch.dirty or watch.owes_first_answer:
+                response = self._response_of(watch, watch.updates)
+                if response is not None:
+                    return response
         for watch in self._removal_order:
-            if watch.dirty and (content := watch.removals()) is not None:
-                return self._response(watch, content)
+            if watch.dirty:
+                response = self._response_of(watch, watch.removals)
+                if response is not None:
+                    return response
         return None
+
+    def _response_of(
+        self, watch: SotwWatch | DeltaWatch, take: Callable[[], Content | None]
+    ) -> Response | None:
+        if watch.type_url != CLUSTER:
+            content = take()
+        else:
+            held = _held(watch)
+            content = take()
+            if content is not None:
+                # With a removal, too: what was accepted may stand in there for what was refused.
+                self._send_endpoints_unasked(watch, held, content)
+        return self._response(watch, content) if content is not None else None
 
     def _watch(self, type_url: TypeUrl) -> SotwWatch | DeltaWatch:
         watch = self.watches.get(type_url)
