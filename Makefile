@@ -14,7 +14,7 @@ DEMO_STAMP := .venv/stamp-demo
 DEV_STAMP := .venv/stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench check format proto proto-check system-deps clean
+.PHONY: help demo test test-long bench drills check format proto proto-check system-deps clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test-long: $(DEV_STAMP) ## run the tests that take minutes
 
 bench: $(DEV_STAMP) ## what a change for many streams costs (ARGS="--streams 500" and the like)
 	$(BIN)/python benchmarks/fanout.py $(ARGS)
+
+drills: $(DEV_STAMP) ## rehearse bad days with real processes (ARGS="kill stop" for some)
+	$(BIN)/python benchmarks/drills.py $(ARGS)
 
 check: $(DEV_STAMP) ## format, lint, types, import rules, spelling, generated code
 	$(BIN)/ruff format --check .

@@ -39,6 +39,15 @@ class Ask:
         names = (length_delimited(3, name.encode()) for name in self.names)
         return b"".join(names) + text(4, self.type_url)
 
+    def opening(self, node_id: str, authority: str = "xds") -> bytes:
+        """All that a client writes to open a connection and ask."""
+        node = length_delimited(2, text(1, node_id))
+        return (
+            frames.greeting()
+            + frames.call(1, self.path, authority)
+            + frames.message(1, node + self.subscription())
+        )
+
 
 class Clients:
     """All streams, one to a connection. `last_delivery_ns` is of the monotonic clock, which is the
@@ -50,8 +59,7 @@ class Clients:
         self.last_delivery_ns = 0
         self.responses = 0
         self.bytes = 0
-        self._host = host
-        self._port = port
+        self.address = (host, port)
         self._connections: list[_Connection] = []
         self._outstanding = 0
         self._round_over = asyncio.Event()
@@ -71,10 +79,10 @@ class Clients:
 
     async def _connect(self, ask: Ask, node_id: str) -> None:
         def connection() -> _Connection:
-            return _Connection(self, f"{self._host}:{self._port}", ask, node_id)
+            return _Connection(self, ":".join(map(str, self.address)), ask, node_id)
 
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(connection, self._host, self._port)
+        _, made = await loop.create_connection(connection, *self.address)
         self._connections.append(made)
 
     def begin_round(self, *, expected: int | None = None) -> None:
@@ -136,12 +144,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no such class
-        node = length_delimited(2, text(1, self._node_id))
-        self._transport.write(
-            frames.greeting()
-            + frames.call(1, self._ask.path, self._authority)
-            + frames.message(1, node + self._subscription)
-        )
+        self._transport.write(self._ask.opening(self._node_id, self._authority))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closing:

@@ -79,6 +79,11 @@ class XdsServer:
         name = listening.getsockname()
         return str(name[0]), int(name[1])
 
+    @property
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._server.connections)
+
     async def close(self) -> None:
         """Stop accepting, end every stream, and wait until the last handler is gone."""
         self._closing = True
