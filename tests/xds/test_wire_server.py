@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import grpclib
@@ -38,6 +39,7 @@ from aeraki_xds.xds.resource import (
     TypeUrl,
 )
 from aeraki_xds.xds.wire import XdsServer
+from aeraki_xds.xds.wire.gate import unix_socket
 from tests.xds.dialogue import GLOBAL, cluster, endpoints, resource, routes
 
 ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
@@ -615,6 +617,37 @@ async def test_the_server_listens_on_ipv6_too() -> None:
         await sidecar.ask("", "r", node="sidecar")
         assert bodies(await sidecar.hear()) == [b"1"]
     await server.close()
+
+
+async def test_the_server_listens_on_a_socket_of_the_file_system_too(tmp_path: Path) -> None:
+    path = tmp_path / "xds.sock"
+    for _ in range(2):  # the second finds what the first has left
+        hub = Hub(clock=lambda: 0.0)
+        server = XdsServer(hub=hub, admit=lambda node, peer, *, only: (GLOBAL,))
+        await server.start_unix(path)
+        assert mode(path) == 0o600
+        local = Wire(hub, "", 0)
+        local.publish(routes("r"))
+        channel = Channel(path=str(path), codec=_Bytes())
+        async with local.talk(STREAM_ROUTES, channel) as sidecar:
+            await sidecar.ask("", "r", node="sidecar")
+            assert bodies(await sidecar.hear()) == [b"1"]
+            (stream,) = hub.streams
+            assert stream.peer.address == "unix"
+        channel.close()
+        await server.close()
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_file_that_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "xds.sock"
+    path.write_text("precious")
+    with pytest.raises(OSError, match="in use"):
+        unix_socket(path)
+    assert path.read_text() == "precious"
 
 
 def test_the_client_of_these_tests_is_of_the_same_library() -> None:

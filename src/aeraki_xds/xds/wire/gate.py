@@ -11,12 +11,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import stat
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from aeraki_xds.xds.wire.limits import Limits
+
+BACKLOG: Final = 4096
+"""Pending connections: with asyncio's 100 a restart of 2,000 proxies takes seconds."""
 
 _PAUSE: Final = 0.1
 """Seconds to wait when the system has no more sockets to give."""
@@ -68,3 +74,21 @@ class Gate:
             self._log.info("a connection was not made", error=str(failure) or repr(failure))
         finally:
             self._room.release()
+
+
+def unix_socket(path: Path) -> socket.socket:
+    """A socket of the file system that listens, for its owner alone. What an earlier server left
+    there is replaced, but nothing else. Raises OSError.
+    """
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.stat().st_mode):
+            path.unlink()
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.bind(str(path))
+        path.chmod(0o600)  # before anybody can connect
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from grpclib.config import Configuration
@@ -28,12 +29,9 @@ from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.connection import Connection, inbox_of, outbox_of
 from aeraki_xds.xds.wire.conversation import Conversation, Exchange
 from aeraki_xds.xds.wire.drain import Drain
-from aeraki_xds.xds.wire.gate import Gate
+from aeraki_xds.xds.wire.gate import BACKLOG, Gate, unix_socket
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.methods import METHODS, Method
-
-_BACKLOG: Final = 4096
-"""Pending connections: with asyncio's 100 a restart of 2,000 proxies takes seconds (design §3)."""
 
 _WINDOW: Final = 4 << 20
 """HTTP/2 receive windows in bytes: an Envoy's first request alone is 61 KB."""
@@ -71,13 +69,22 @@ class XdsServer:
     ) -> tuple[str, int]:
         """Bind and listen; port 0 picks one. Returns the real address. Raises OSError."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        self._accept_on(listening, tls)
+        name = listening.getsockname()
+        return str(name[0]), int(name[1])
+
+    async def start_unix(self, path: Path) -> None:
+        """Bind and listen on a socket of the file system, for its owner alone; what an earlier
+        server left there is replaced. Raises OSError.
+        """
+        self._accept_on(unix_socket(path), None)
+
+    def _accept_on(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         listening.setblocking(False)
         gate = Gate(limits=self._limits, connection=self._server.connection)
         self._listening = listening
         self._accepting = asyncio.create_task(gate.accept(listening, tls), name="xds gate")
-        name = listening.getsockname()
-        return str(name[0]), int(name[1])
 
     @property
     def connections(self) -> int:
