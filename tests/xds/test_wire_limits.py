@@ -307,6 +307,19 @@ async def test_streams_over_the_limit_are_told_to_come_back() -> None:
         await peer.hears(frames.DATA, 7)
 
 
+async def test_a_subscription_to_too_many_names_is_refused() -> None:
+    async with serving(replace(PATIENT, names=3)) as site, site.good_clients():
+        peer = await site.peer()
+        await peer.greets()
+        await peer.asks(1)
+        await peer.hears(frames.DATA, 1)
+        names = b"".join(text(3, f"r{number}") for number in range(4))
+        await peer.says(frames.message(1, names + text(4, HTTP_ROUTES) + text(5, "00000001")))
+        status = await peer.is_ended(1)
+        assert status["grpc-status"] == str(Status.RESOURCE_EXHAUSTED.value)
+        await site.until(lambda: len(site.hub.streams) == 3)
+
+
 # --- floods -------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from aeraki_xds.xds.admission import Admit, Node, Peer, Refusal, RefusalReason
 from aeraki_xds.xds.field import MalformedError
 from aeraki_xds.xds.hub import Hub, Stream
 from aeraki_xds.xds.message import Event, Nacked, Request, Stale
+from aeraki_xds.xds.resource import TypeUrl
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import Bodies, nonce_tail
@@ -111,6 +112,7 @@ class Conversation:
         if self._stream is None:
             self._stream = self._open(node)
         events = self._exchange.hub.receive(self._stream, request)
+        self._check_names(self._stream, request.type_url)
         if not any(_is_stale(event) for event in events):
             self._acks.learn(written_type, request)
         for event in events:
@@ -122,6 +124,12 @@ class Conversation:
                     resources=list(event.names),
                     stale=event.stale,
                 )
+
+    def _check_names(self, stream: Stream, type_url: TypeUrl) -> None:
+        most = self._exchange.limits.names
+        if len(stream.session.watches[type_url].subscription.names) > most:
+            message = f"a subscription to more than {most} names of one type"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
 
     def _decode(self, message: bytes) -> tuple[str, Request, memoryview | None]:
         """Decode a request and fill in the type that the service implies."""

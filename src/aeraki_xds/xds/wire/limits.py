@@ -32,6 +32,9 @@ class Limits:
     streams_per_connection: int = 256
     """More are refused, with RESOURCE_EXHAUSTED and by HTTP/2's own setting."""
 
+    names: int = 100_000
+    """Of one type on one stream; who subscribes to more is refused, with RESOURCE_EXHAUSTED."""
+
     handshakes: int = 64
     handshakes_per_second: float = 250.0
     handshake_timeout: float = 10.0

@@ -1,0 +1,120 @@
+"""The gate: handshakes under way and begun are limited, and who cannot come in yet waits."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from aeraki_xds.xds.wire.gate import Gate
+from aeraki_xds.xds.wire.limits import Limits
+
+PATIENCE: Final = 10.0
+LIMITS: Final = Limits(handshake_timeout=0.3)
+
+
+class Noting(Gate):
+    """Notes how many handshakes are under way, and when each began."""
+
+    under_way = 0
+    most = 0
+
+    def __init__(self, *, limits: Limits) -> None:
+        super().__init__(limits=limits, connection=asyncio.Protocol)
+        self.began: list[float] = []
+        self.ended = 0
+
+    async def _let_in(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        self.began.append(asyncio.get_running_loop().time())
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await super()._let_in(accepted, tls)
+        finally:
+            self.under_way -= 1
+            self.ended += 1
+
+
+@asynccontextmanager
+async def accepting(gate: Gate, *, tls: bool) -> AsyncIterator[tuple[str, int]]:
+    """An open port. Nobody gets so far in a handshake that a certificate would be needed."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+    listening.setblocking(False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+    task = asyncio.create_task(gate.accept(listening, context))
+    try:
+        yield listening.getsockname()
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        listening.close()
+
+
+async def connect(address: tuple[str, int], count: int) -> list[asyncio.StreamWriter]:
+    return [(await asyncio.open_connection(*address))[1] for _ in range(count)]
+
+
+async def close(writers: list[asyncio.StreamWriter]) -> None:
+    for writer in writers:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def until(gate: Noting, ended: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while gate.ended < ended:
+            await asyncio.sleep(0.005)
+
+
+async def test_only_so_many_handshakes_are_under_way_and_the_others_wait_their_turn() -> None:
+    gate = Noting(limits=replace(LIMITS, handshakes=3, handshakes_per_second=1e6))
+    async with accepting(gate, tls=True) as address:
+        silent = await connect(address, 7)  # the kernel has taken them all
+        await until(gate, 7)  # each is given up in the end
+        assert gate.most == 3
+        assert gate.refused == 7
+        await close(silent)
+
+
+async def test_handshakes_begin_no_faster_than_they_may() -> None:
+    gate = Noting(limits=replace(LIMITS, handshakes_per_second=50.0))
+    async with accepting(gate, tls=True) as address:
+        await close(await connect(address, 6))
+        await until(gate, 6)
+        first, *_, last = gate.began
+        assert last - first >= 5 / 50 * 0.9
+
+
+async def test_plaintext_connections_need_not_be_paced() -> None:
+    gate = Noting(limits=replace(LIMITS, handshakes_per_second=0.001))
+    async with accepting(gate, tls=False) as address:
+        writers = await connect(address, 20)
+        await until(gate, 20)
+        assert gate.refused == 0
+        await close(writers)
+
+
+async def test_running_out_of_sockets_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, iter((errno.EMFILE, errno.ENFILE))
+
+    async def sock_accept(listening: socket.socket) -> Any:
+        for number in failures:
+            raise OSError(number, "no more")
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    gate = Noting(limits=replace(LIMITS, handshakes=1))
+    async with accepting(gate, tls=False) as address:
+        writers = await connect(address, 2)
+        await until(gate, 2)
+        await close(writers)
