@@ -22,7 +22,6 @@ class Accounts:
         self.scopes = scopes
         self.of: dict[TypeUrl, Account] = {}
         self.nonces: set[str] = set()
-        self._said: dict[TypeUrl, tuple[str, tuple[int, ...]]] = {}
         self._make = DeltaAccount if delta else SotwAccount
 
     def hears(self, request: SotwRequest | DeltaRequest) -> list[Event]:
@@ -62,16 +61,13 @@ class Accounts:
         self._notes(response, due)
 
     def _is_version(self, response: Response) -> bool:
-        """Of the type; a full state may have its own, but two that differ never have the same."""
-        type_url = response.type_url
-        account = self.of[type_url]
-        everything = self.world.bytes_of(self.scopes, type_url)
-        if not (isinstance(account, SotwAccount) and account.full_state):
-            return self.world.is_version(type_url, response.version, everything)
-        said = tuple(sorted(each.digest for each in response.resources))
-        before, self._said[type_url] = self._said.get(type_url), (response.version, said)
-        hidden = len(everything) > len(self._current(type_url))
-        return hidden or before is None or (before[0] == response.version) == (before[1] == said)
+        """Of what a full state says, else of all that there is of the type."""
+        account = self.of[response.type_url]
+        full_state = isinstance(account, SotwAccount) and account.full_state
+        there_is = self._current(response.type_url).values()
+        meant = response.resources if full_state else there_is
+        digests = tuple(sorted(each.digest for each in meant))
+        return self.world.is_version(response.type_url, response.version, digests)
 
     def _notes(self, response: Response, due: Due) -> None:
         account = self.of[response.type_url]

@@ -240,17 +240,6 @@ class World:
                     view[identity.type_url][identity.name] = each
         return view
 
-    def bytes_of(self, scopes: tuple[Scope, ...], type_url: TypeUrl) -> tuple[int, ...]:
-        """All that the scopes hold of a type; its version says which."""
-        return tuple(
-            sorted(
-                each.digest
-                for scope in scopes
-                for identity, each in self.scopes[scope].items()
-                if identity.type_url == type_url
-            )
-        )
-
     def is_version(self, type_url: TypeUrl, version: str, digests: tuple[int, ...]) -> bool:
         """Whether a version has always meant these bytes, and these bytes that version."""
         meant = self._meanings.setdefault((type_url, version), digests)

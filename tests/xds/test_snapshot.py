@@ -164,6 +164,12 @@ def test_07_the_version_of_a_view_changes_with_each_of_its_scopes() -> None:
     assert View([holding(routes("r"))]).version(HTTP_ROUTES) == routes("r").version
 
 
+def test_07_what_another_scope_hides_has_no_part_in_a_version() -> None:
+    seen = View([holding(routes("r")), holding(routes("r", "hidden"), routes("s"))])
+    alike = View([holding(routes("r"), routes("s"))])
+    assert seen.version(HTTP_ROUTES) == alike.version(HTTP_ROUTES)
+
+
 def test_long_names_that_differ_only_at_their_end_have_versions_of_their_own() -> None:
     prefix = "n" * 100
     versions = {

@@ -140,11 +140,15 @@ class View:
         return known
 
     def version(self, type_url: TypeUrl) -> str:
-        """The version of a type over all scopes."""
+        """The version of all that is seen of a type; what another scope hides does not count."""
         known = self._versions.get(type_url)
         if known is None:
-            total = sum(snapshot.of(type_url).digest for snapshot in self._snapshots)
-            known = self._versions[type_url] = version_of(total & _MASK)
+            holders = [s for s in self._snapshots if s.of(type_url).resources]
+            if len(holders) == 1:
+                known = holders[0].of(type_url).version
+            else:
+                known = version_of_all(self.all(type_url).values())
+            self._versions[type_url] = known
         return known
 
 
