@@ -18,7 +18,8 @@ from aeraki_xds.pipeline.scopes import (
 from aeraki_xds.translate.compose import Ads, MetaRds
 from aeraki_xds.translate.listeners import Variant
 from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
-from aeraki_xds.xds.resource import HTTP_ROUTES
+from aeraki_xds.xds.identity import SpiffeId
+from aeraki_xds.xds.resource import HTTP_ROUTES, TypeUrl
 from aeraki_xds.xds.wire.node import read_node
 
 PEER = Peer(address="127.0.0.1:4000")
@@ -140,6 +141,102 @@ def test_extensions_that_cannot_be_decoded_are_a_refusal_not_an_accident(raw: by
     assert isinstance(refusal, Refusal)
     assert refusal.reason is RefusalReason.INVALID
     assert "extensions" in refusal.message
+
+
+# --- identity ---------------------------------------------------------------------------------
+
+WEB = SpiffeId(trust_domain="cluster.local", namespace="shop", service_account="web")
+OF_WEB = "the certificate is of spiffe://cluster.local/ns/shop/sa/web"
+
+
+def proven(identity: SpiffeId = WEB) -> Peer:
+    return Peer(address="10.0.0.1:4000", identity=identity, expires_at=0.0)
+
+
+@pytest.mark.parametrize("only", [None, HTTP_ROUTES])
+@pytest.mark.parametrize(
+    "node",
+    [
+        Node(id="any", metadata={"NAMESPACE": "shop"}),
+        Node(id="sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local"),
+        Node(id="any", metadata={"NAMESPACE": "shop", "SERVICE_ACCOUNT": "web"}),
+        Node(id="any", metadata={"NAMESPACE": "shop", "SERVICE_ACCOUNT": ""}),
+        Node(id="sidecar~10.0.0.1~web-1.b~b", metadata={"NAMESPACE": "shop"}),
+    ],
+)
+def test_a_node_that_is_where_its_certificate_says_sees_what_it_saw_in_plaintext(
+    node: Node, only: TypeUrl | None
+) -> None:
+    scopes = Scopes()
+    admitted = scopes.admit(node, proven(), only=only)
+    assert admitted == Scopes().admit(node, PEER, only=only)
+    assert not isinstance(admitted, Refusal)
+
+
+@pytest.mark.parametrize("only", [None, HTTP_ROUTES])
+@pytest.mark.parametrize(
+    ("node", "claim"),
+    [
+        (Node(id="any", metadata={"NAMESPACE": "lab"}), "namespace lab"),
+        (Node(id="sidecar~10.0.0.1~web-1.lab~lab.svc.cluster.local"), "namespace lab"),
+        (Node(id="sidecar~10.0.0.1~web-1.shop~shop", metadata={"NAMESPACE": "b"}), "namespace b"),
+        (Node(id="any", metadata={"NAMESPACE": "Shop"}), "namespace Shop"),
+        (
+            Node(id="any", metadata={"NAMESPACE": "shop", "SERVICE_ACCOUNT": "db"}),
+            "service account db",
+        ),
+        (
+            Node(id="any", metadata={"NAMESPACE": "shop", "SERVICE_ACCOUNT": 7.0}),
+            "service account 7.0",
+        ),
+        (Node(id="any"), "nothing of a namespace, which means default"),
+        (
+            Node(id="any", metadata={"NAMESPACE": 7.0}),
+            "nothing of a namespace, which means default",
+        ),
+    ],
+)
+def test_a_node_that_claims_what_its_certificate_does_not_is_denied_and_told_both(
+    node: Node, claim: str, only: TypeUrl | None
+) -> None:
+    scopes = Scopes()
+    refusal = scopes.admit(node, proven(), only=only)
+    assert refusal == Refusal(
+        reason=RefusalReason.DENIED, message=f"{OF_WEB}, the node says {claim}"
+    )
+    assert scopes.specs == {GLOBAL: GLOBAL_SPEC}
+
+
+def test_a_node_of_the_default_namespace_need_not_say_so() -> None:
+    default = SpiffeId(trust_domain="cluster.local", namespace="default", service_account="web")
+    admitted = Scopes().admit(Node(id="any"), proven(default), only=None)
+    assert admitted == ("ads/default/stock/-", GLOBAL)
+
+
+@pytest.mark.parametrize("domain", ["other", "cluster.local.evil", "evil.cluster.local"])
+def test_a_certificate_of_another_trust_domain_is_denied_whatever_the_node_says(
+    domain: str,
+) -> None:
+    stranger = SpiffeId(trust_domain=domain, namespace="shop", service_account="web")
+    node = Node(id="any", metadata={"NAMESPACE": "shop", "SERVICE_ACCOUNT": "web"})
+    assert Scopes().admit(node, proven(stranger), only=None) == Refusal(
+        reason=RefusalReason.DENIED,
+        message=f"the certificate is of spiffe://{domain}/ns/shop/sa/web, "
+        "the trust domain here is cluster.local",
+    )
+
+
+def test_a_mesh_may_have_several_trust_domains_and_then_the_default_is_none_of_them() -> None:
+    scopes = Scopes(trust_domains=["old.org", "new.org"])
+    node = Node(id="any", metadata={"NAMESPACE": "shop"})
+    for domain in ("old.org", "new.org"):
+        known = SpiffeId(trust_domain=domain, namespace="shop", service_account="web")
+        assert not isinstance(scopes.admit(node, proven(known), only=None), Refusal)
+    refusal = scopes.admit(node, proven(), only=None)
+    assert refusal == Refusal(
+        reason=RefusalReason.DENIED,
+        message=f"{OF_WEB}, the trust domain here is new.org or old.org",
+    )
 
 
 # --- scopes -----------------------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from aeraki_xds.translate.bootstrap import BootstrapSettings, MutualTls, bootstrap
+from aeraki_xds.translate.bootstrap import BootstrapSettings, MutualTls, bootstrap, secrets
 from tests.official import official_bootstrap
 
 SPIFFE = "spiffe://cluster.local/ns/aeraki/sa/aeraki"
@@ -94,3 +97,61 @@ def test_under_mutual_tls_the_server_must_prove_its_name(
         "trustedCa": {"filename": TLS.root},
         "matchTypedSubjectAltNames": [{"sanType": san_type, "matcher": {"exact": server}}],
     }
+
+
+def test_with_secrets_the_files_are_named_there_and_the_server_is_pinned_here() -> None:
+    tls = replace(TLS, secrets_dir="/etc/aeraki")
+    read = official_bootstrap(bootstrap(settings(tls=tls)))
+    (cluster,) = read["staticResources"]["clusters"]
+    assert cluster["transportSocket"]["typedConfig"]["commonTlsContext"] == {
+        "alpnProtocols": ["h2"],
+        "tlsCertificateSdsSecretConfigs": [file_secret("aeraki-xds-certificate")],
+        "combinedValidationContext": {
+            "defaultValidationContext": {
+                "matchTypedSubjectAltNames": [{"sanType": "URI", "matcher": {"exact": SPIFFE}}]
+            },
+            "validationContextSdsSecretConfig": file_secret("aeraki-xds-roots"),
+        },
+    }
+
+
+def file_secret(name: str) -> dict[str, Any]:
+    source = {
+        "pathConfigSource": {"path": f"/etc/aeraki/{name}.json"},
+        "resourceApiVersion": "V3",
+    }
+    return {"name": name, "sdsConfig": source}
+
+
+def test_a_secret_says_where_its_files_are_and_that_their_folder_is_watched() -> None:
+    made = secrets(replace(TLS, root="root.pem"))
+    assert {name: official_secret(response) for name, response in made.items()} == {
+        "aeraki-xds-certificate.json": {
+            "name": "aeraki-xds-certificate",
+            "tlsCertificate": {
+                "certificateChain": {"filename": TLS.certificate},
+                "privateKey": {"filename": TLS.key},
+                "watchedDirectory": {"path": "/certs"},
+            },
+        },
+        "aeraki-xds-roots.json": {
+            "name": "aeraki-xds-roots",
+            "validationContext": {
+                "trustedCa": {"filename": "root.pem"},
+                "watchedDirectory": {"path": "."},
+            },
+        },
+    }
+
+
+def official_secret(response: dict[str, object]) -> dict[str, Any]:
+    """The one secret of a response, as the official classes read it."""
+    from envoy.extensions.transport_sockets.tls.v3 import secret_pb2  # noqa: F401 (in an Any)
+    from envoy.service.discovery.v3 import discovery_pb2
+    from google.protobuf import json_format
+
+    parsed = json_format.ParseDict(response, discovery_pb2.DiscoveryResponse())
+    (secret,) = json_format.MessageToDict(parsed)["resources"]
+    assert secret.pop("@type").endswith(".Secret")
+    read: dict[str, Any] = secret
+    return read

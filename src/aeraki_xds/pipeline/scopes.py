@@ -1,13 +1,14 @@
 """What a proxy sees: from its node to scopes, and from a scope to what must be composed.
 
-In: nodes. Out: scope keys, opaque to the server, each with a recipe and a namespace. Proxies of
-one namespace, one set of filters and one bind address share a scope, so a fleet has few.
+In: nodes and their peers. Out: scope keys, opaque to the server, each with a recipe and a
+namespace, or a refusal. Proxies of one namespace, one set of filters and one bind address share a
+scope, so a fleet has few. Guaranteed: who has an identity sees no other namespace than its own.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,7 @@ from aeraki_xds.translate.compose import Ads, MetaRds, Recipe
 from aeraki_xds.translate.listeners import BIND_VIP, Variant
 from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
 from aeraki_xds.xds.field import LENGTH, MalformedError, scan, to_text
+from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN, SpiffeId
 from aeraki_xds.xds.resource import HTTP_ROUTES, Scope, TypeUrl
 
 GLOBAL: Final = Scope("global")
@@ -27,6 +29,9 @@ GLOBAL: Final = Scope("global")
 
 _DECIDING_FILTERS: Final = frozenset({thrift.FILTER})
 """The filters whose presence changes what is composed; others do not split scopes."""
+
+_DEFAULT_NAMESPACE: Final = Namespace("default")
+_NO_NAMESPACE: Final = f"nothing of a namespace, which means {_DEFAULT_NAMESPACE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +51,25 @@ def everything() -> ScopeSpec:
 
 
 class Scopes:
-    """Knows every scope that was ever handed out."""
+    """Knows every scope that was ever handed out. Peers with an identity have to be of one of
+    `trust_domains`.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, trust_domains: Collection[str] = (DEFAULT_TRUST_DOMAIN,)) -> None:
+        self._trust_domains = frozenset(trust_domains)
         self.specs: dict[Scope, ScopeSpec] = {GLOBAL: GLOBAL_SPEC}
         self._filters: dict[str, frozenset[str] | None] = {"": None}
         self._log = structlog.get_logger("aeraki_xds.scopes")
 
     def admit(self, node: Node, peer: Peer, *, only: TypeUrl | None) -> tuple[Scope, ...] | Refusal:
         """The scopes of a stream. A stream of the route service alone sees MetaRDS only."""
+        if peer.identity is not None:
+            disagreement = self._disagreement(peer.identity, node)
+            if disagreement is not None:
+                self._log.warning(
+                    "identity refused", node=node.id, peer=peer.address, reason=disagreement
+                )
+                return Refusal(reason=RefusalReason.DENIED, message=disagreement)
         if only == HTTP_ROUTES:
             return (GLOBAL,)
         bind = node.metadata.get("AERAKI_BIND", "")
@@ -81,6 +96,21 @@ class Scopes:
         scope = _key(spec)
         self.specs[scope] = spec
         return (scope, GLOBAL)
+
+    def _disagreement(self, identity: SpiffeId, node: Node) -> str | None:
+        """Why this peer may not speak for this node."""
+        certificate = f"the certificate is of {identity}"
+        if identity.trust_domain not in self._trust_domains:
+            ours = " or ".join(sorted(self._trust_domains))
+            return f"{certificate}, the trust domain here is {ours}"
+        claimed = _claimed_namespace(node)
+        if (claimed or _DEFAULT_NAMESPACE) != identity.namespace:
+            said = f"namespace {claimed}" if claimed else _NO_NAMESPACE
+            return f"{certificate}, the node says {said}"
+        account = node.metadata.get("SERVICE_ACCOUNT")
+        if account not in (None, "", identity.service_account):
+            return f"{certificate}, the node says service account {account}"
+        return None
 
     def _extensions(self, node: Node) -> frozenset[str] | None:
         """The network filters that matter, decoded once per build (None: it does not say).
@@ -110,13 +140,17 @@ def spec_of_node(node: Mapping[str, object]) -> ScopeSpec:
 
 def namespace_of(node: Node) -> Namespace:
     """The namespace that a node says it is in: Istio's metadata, Istio's node id, or `default`."""
+    return _claimed_namespace(node) or _DEFAULT_NAMESPACE
+
+
+def _claimed_namespace(node: Node) -> Namespace | None:
     said = node.metadata.get("NAMESPACE")
     if isinstance(said, str) and said:
         return Namespace(said)
     parts = node.id.split("~")
     if len(parts) == 4 and "." in parts[2]:
         return Namespace(parts[2].rsplit(".", 1)[1])
-    return Namespace("default")
+    return None
 
 
 def _extension_names(raw: bytes) -> frozenset[str]:

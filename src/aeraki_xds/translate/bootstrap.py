@@ -8,12 +8,16 @@ request only (it is 61 KB), keepalive notices a dead server, and the xDS cluster
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+_SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+_CERTIFICATE: Final = "aeraki-xds-certificate"
+_ROOTS: Final = "aeraki-xds-roots"
 CLUSTER: Final = "aeraki-xds"
 
 Json = dict[str, object]
@@ -22,12 +26,14 @@ Json = dict[str, object]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MutualTls:
     """The proxy's certificate files and the name that the server must prove, as files on its
-    disk; Envoy reads them again when they change."""
+    disk. If `secrets_dir` holds what `secrets` makes, Envoy reads them again when one is renamed
+    into its place, or a link in their folder is; else once, when it starts."""
 
     certificate: str
     key: str
     root: str
     server_name: str
+    secrets_dir: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,36 +106,64 @@ def _xds_cluster(settings: BootstrapSettings) -> Json:
     return cluster
 
 
+def secrets(tls: MutualTls) -> dict[str, Json]:
+    """The files of `secrets_dir`, by name, in the same JSON: where certificate and roots are."""
+    certificate: Json = {**_key_pair(tls), "watched_directory": _folder_of(tls.certificate)}
+    roots: Json = {**_trusted(tls), "watched_directory": _folder_of(tls.root)}
+    return {
+        f"{name}.json": {"resources": [{"@type": _SECRET, "name": name, kind: content}]}
+        for name, kind, content in (
+            (_CERTIFICATE, "tls_certificate", certificate),
+            (_ROOTS, "validation_context", roots),
+        )
+    }
+
+
 def _tls_socket(tls: MutualTls, host: str) -> Json:
     # Only a DNS name can be asked for by SNI, neither a SPIFFE identity nor an address (RFC 6066).
     is_uri = "://" in tls.server_name
     wanted = host if is_uri else tls.server_name
     sni: Json = {} if _is_address(wanted) else {"sni": wanted}
+    pinned: Json = {
+        "match_typed_subject_alt_names": [
+            {"san_type": "URI" if is_uri else "DNS", "matcher": {"exact": tls.server_name}}
+        ]
+    }
+    common: Json = {"alpn_protocols": ["h2"]}
+    if tls.secrets_dir is None:
+        common["tls_certificates"] = [_key_pair(tls)]
+        common["validation_context"] = {**_trusted(tls), **pinned}
+    else:
+        common["tls_certificate_sds_secret_configs"] = [_secret(_CERTIFICATE, tls.secrets_dir)]
+        common["combined_validation_context"] = {
+            "default_validation_context": pinned,
+            "validation_context_sds_secret_config": _secret(_ROOTS, tls.secrets_dir),
+        }
     return {
         "name": "envoy.transport_sockets.tls",
-        "typed_config": {
-            "@type": _TLS,
-            **sni,
-            "common_tls_context": {
-                "alpn_protocols": ["h2"],
-                "tls_certificates": [
-                    {
-                        "certificate_chain": {"filename": tls.certificate},
-                        "private_key": {"filename": tls.key},
-                    }
-                ],
-                "validation_context": {
-                    "trusted_ca": {"filename": tls.root},
-                    "match_typed_subject_alt_names": [
-                        {
-                            "san_type": "URI" if is_uri else "DNS",
-                            "matcher": {"exact": tls.server_name},
-                        }
-                    ],
-                },
-            },
-        },
+        "typed_config": {"@type": _TLS, **sni, "common_tls_context": common},
     }
+
+
+def _key_pair(tls: MutualTls) -> Json:
+    return {
+        "certificate_chain": {"filename": tls.certificate},
+        "private_key": {"filename": tls.key},
+    }
+
+
+def _trusted(tls: MutualTls) -> Json:
+    return {"trusted_ca": {"filename": tls.root}}
+
+
+def _secret(name: str, folder: str) -> Json:
+    path = posixpath.join(folder, f"{name}.json")
+    source = {"path_config_source": {"path": path}, "resource_api_version": "V3"}
+    return {"name": name, "sds_config": source}
+
+
+def _folder_of(path: str) -> Json:
+    return {"path": posixpath.dirname(path) or "."}
 
 
 def _is_address(host: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from aeraki_xds.xds.admission import Admit, Node, Peer, Refusal
 from aeraki_xds.xds.hub import Hub
+from aeraki_xds.xds.identity import SpiffeId
 from aeraki_xds.xds.resource import (
     CLUSTER,
     ENDPOINTS,
@@ -49,5 +50,6 @@ __all__ = [
     "Scope",
     "Session",
     "Snapshot",
+    "SpiffeId",
     "TypeUrl",
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from aeraki_xds.xds.identity import SpiffeId
 from aeraki_xds.xds.resource import Scope, TypeUrl
 
 
@@ -34,9 +35,13 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """The other end of the connection."""
+    """The other end of the connection. `identity` is what its certificate proves, until
+    `expires_at` (seconds since 1970); both are None in plaintext.
+    """
 
     address: str
+    identity: SpiffeId | None = None
+    expires_at: float | None = None
 
 
 class RefusalReason(Enum):

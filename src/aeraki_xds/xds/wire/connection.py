@@ -35,6 +35,7 @@ from h2.events import (
 from aeraki_xds.xds.wire.inbox import Inbox
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.outbox import Outbox
+from aeraki_xds.xds.wire.tls import Expiry
 from aeraki_xds.xds.wire.windows import Windows
 
 _SLICE: Final = 16 << 10
@@ -97,6 +98,7 @@ class Connection(H2Protocol):
         processors[RequestReceived] = self._opened
         processors[WindowUpdated] = self._window_updated
         self._connections.add(self)
+        self._expiry = Expiry(transport, self.retire)
         self._loop = asyncio.get_running_loop()
         self._next(self._limits.first_stream, self._close_unused)
 
@@ -112,6 +114,7 @@ class Connection(H2Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """The transport is gone."""
         self._connections.discard(self)
+        self._expiry.cancel()
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)

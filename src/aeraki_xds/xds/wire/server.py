@@ -23,7 +23,7 @@ from grpclib.server import Handler as StreamHandler
 from grpclib.server import Server
 from grpclib.server import Stream as GrpcStream
 
-from aeraki_xds.xds.admission import Admit, Peer
+from aeraki_xds.xds.admission import Admit
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.connection import Connection, inbox_of, outbox_of
@@ -32,6 +32,7 @@ from aeraki_xds.xds.wire.drain import Drain
 from aeraki_xds.xds.wire.gate import BACKLOG, Gate, unix_socket
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.methods import METHODS, Method
+from aeraki_xds.xds.wire.tls import Certificate, peer_of
 
 _WINDOW: Final = 4 << 20
 """HTTP/2 receive windows in bytes: an Envoy's first request alone is 61 KB."""
@@ -135,7 +136,7 @@ class XdsServer:
         outbox = outbox_of(grpc._stream)
         if outbox is None:
             return
-        peer = Peer(address=_address(grpc))
+        peer = peer_of(_certificate(grpc), address=_address(grpc))
         conversation = Conversation(
             exchange=self._exchange, method=method, peer=peer, outbox=outbox
         )
@@ -224,6 +225,11 @@ class _Service:
             await self._server.serve(grpc, method)
 
         return handle
+
+
+def _certificate(grpc: GrpcStream[bytes, bytes]) -> Certificate | None:
+    certificate: Certificate | None = grpc.peer.cert() if grpc.peer is not None else None
+    return certificate
 
 
 def _address(grpc: GrpcStream[bytes, bytes]) -> str:
