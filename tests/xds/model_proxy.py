@@ -76,7 +76,10 @@ class Proxy:
         self.envoy = self._opens()
         self.woken = 0
         self.asleep = True
-        self.inbox: deque[tuple[Response, Mapping[TypeUrl, Content]]] = deque()
+        self.inbox: deque[tuple[int, Response, Mapping[TypeUrl, Content]]] = deque()
+        self.written = 0
+        self.named_at: dict[tuple[TypeUrl, Name], int] = {}
+        self.early: set[tuple[TypeUrl, Name]] = set()
         self.spoke: set[TypeUrl] = set()
         self.taken: dict[TypeUrl, list[str]] = {type_url: [] for type_url in self.types}
         self.refused: set[tuple[TypeUrl, Name, int]] = set()
@@ -141,7 +144,8 @@ class Proxy:
             self.accounts.silent()
             return False
         self.accounts.writes(response)
-        self.inbox.append((response, self.world.seen_by(self.scopes)))
+        self.written += 1
+        self.inbox.append((self.written, response, self.world.seen_by(self.scopes)))
         return True
 
     def unblocks(self) -> None:
@@ -150,7 +154,7 @@ class Proxy:
         waiting = len(self.inbox)
         while self.is_written_to():
             pass
-        written = Counter(response.type_url for response, _ in list(self.inbox)[waiting:])
+        written = Counter(response.type_url for _, response, _ in list(self.inbox)[waiting:])
         assert all(count <= 2 for count in written.values()), "it was written what was outdated"
 
     # --- what the client reads ----------------------------------------------------------------
@@ -159,7 +163,7 @@ class Proxy:
         """Take in and answer the next response."""
         if not self.inbox:
             return False
-        response, published = self.inbox.popleft()
+        number, response, published = self.inbox.popleft()
         type_url = response.type_url
         self.taken[type_url].append(response.nonce)
         before = self.held[type_url]
@@ -176,6 +180,10 @@ class Proxy:
             self.kept |= {(type_url, name) for name in before if name not in heard}
         else:
             self.held[type_url] = self.after(response, good)
+        for name in good:
+            # What was written before the client named it anew may be older than what it had.
+            is_early = number <= self.named_at.get((type_url, name), 0)
+            (self.early.add if is_early else self.early.discard)((type_url, name))
         if type_url == CLUSTER:
             self._warms(before, good)
             self._sends_nowhere_that_is_gone(set(before) - set(self.held[CLUSTER]), published)
@@ -205,7 +213,9 @@ class Proxy:
         """A cluster may go under a route only if nothing better was published, or was refused."""
         for type_url in SENDERS:
             for name, each in self.held[type_url].items():
-                if target(self.world.text(each)) not in gone or (type_url, name) in self.kept:
+                if target(self.world.text(each)) not in gone:
+                    continue
+                if (type_url, name) in self.kept | self.early:
                     continue
                 newest = published[type_url].get(name)
                 if newest is None:
@@ -355,6 +365,7 @@ class DeltaProxy(Proxy):
 
     def asks(self, type_url: TypeUrl, names: frozenset[Name]) -> None:
         adds, drops = names - self.names[type_url], self.names[type_url] - names
+        self.named_at.update(((type_url, name), self.written) for name in adds)
         self.names[type_url] = names
         self._speaks(type_url, self.words(type_url, adds), tuple(sorted(drops)))
         self.spoke.add(type_url)
