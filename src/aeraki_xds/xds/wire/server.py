@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from grpclib._typing import IServable
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
@@ -26,13 +27,13 @@ from grpclib.server import Stream as GrpcStream
 from aeraki_xds.xds.admission import Admit
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.wire.bodies import Bodies
+from aeraki_xds.xds.wire.calls import caller_of
 from aeraki_xds.xds.wire.connection import Connection, inbox_of, outbox_of
 from aeraki_xds.xds.wire.conversation import Conversation, Exchange
 from aeraki_xds.xds.wire.drain import Drain
 from aeraki_xds.xds.wire.gate import BACKLOG, Gate, unix_socket
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.methods import METHODS, Method
-from aeraki_xds.xds.wire.tls import Certificate, peer_of
 
 _WINDOW: Final = 4 << 20
 """HTTP/2 receive windows in bytes: an Envoy's first request alone is 61 KB."""
@@ -47,9 +48,18 @@ _CLOSING: Final = "the server is shutting down"
 
 
 class XdsServer:
-    """Serves a hub. `start` binds, `close` ends every stream and waits for the handlers."""
+    """Serves a hub. `start` binds, `close` ends every stream and waits for the handlers.
+    `services` are served beside discovery: health, reflection, client status.
+    """
 
-    def __init__(self, *, hub: Hub, admit: Admit, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        admit: Admit,
+        limits: Limits = DEFAULT_LIMITS,
+        services: Sequence[IServable] = (),
+    ) -> None:
         self._hub = hub
         self._limits = limits
         self._exchange = Exchange(
@@ -61,7 +71,7 @@ class XdsServer:
         )
         self._closing = False
         self._handlers: set[asyncio.Task[object]] = set()
-        self._server = _Server(_Service(self), limits=limits)
+        self._server = _Server([_Service(self), *services], limits=limits)
         self._listening: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
 
@@ -136,7 +146,7 @@ class XdsServer:
         outbox = outbox_of(grpc._stream)
         if outbox is None:
             return
-        peer = peer_of(_certificate(grpc), address=_address(grpc))
+        peer = caller_of(grpc)
         conversation = Conversation(
             exchange=self._exchange, method=method, peer=peer, outbox=outbox
         )
@@ -150,7 +160,7 @@ class XdsServer:
 class _Server(Server):
     """grpclib's server over our connections, which the gate makes."""
 
-    def __init__(self, service: _Service, *, limits: Limits) -> None:
+    def __init__(self, services: Sequence[IServable], *, limits: Limits) -> None:
         config = Configuration(
             http2_connection_window_size=_WINDOW,
             http2_stream_window_size=_WINDOW,
@@ -161,7 +171,7 @@ class _Server(Server):
             _http2_max_pings_without_data=0,
             _http2_min_sent_ping_interval_without_data=limits.keepalive_time / 2,
         )
-        super().__init__([service], codec=_Bytes(), config=config)
+        super().__init__(services, codec=_Bytes(), config=config)
         self.connections: set[Connection] = set()
         self._limits = limits
         self._mapping = _Rpcs(self._mapping)
@@ -225,13 +235,3 @@ class _Service:
             await self._server.serve(grpc, method)
 
         return handle
-
-
-def _certificate(grpc: GrpcStream[bytes, bytes]) -> Certificate | None:
-    certificate: Certificate | None = grpc.peer.cert() if grpc.peer is not None else None
-    return certificate
-
-
-def _address(grpc: GrpcStream[bytes, bytes]) -> str:
-    peer = grpc.peer.addr() if grpc.peer is not None else None
-    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "unix")
