@@ -356,7 +356,7 @@ def test_the_version_is_the_package_s() -> None:
 
 def test_every_command_has_help() -> None:
     listed = run("--help")
-    for command in ("serve", "validate", "translate", "bootstrap"):
+    for command in ("serve", "status", "validate", "translate", "bootstrap"):
         assert command in listed.out
         assert run(command, "-h").code == 0
 

@@ -30,6 +30,7 @@ from aeraki_xds.pipeline.offline import translate
 from aeraki_xds.pipeline.scopes import GLOBAL_SPEC
 from aeraki_xds.xds.hub import Hub, Published
 from aeraki_xds.xds.resource import HTTP_ROUTES, Name, Resource, ResourceId, Scope
+from aeraki_xds.xds.tally import Change
 
 LIMIT_S = 20.0
 EXAMPLE = Path(__file__).parents[2] / "examples" / "thrift-canary"
@@ -46,8 +47,13 @@ class RememberingHub(Hub):
         self.sent_to: list[str | None] = []
         self.published_once = asyncio.Event()
 
-    def publish(self, scope: Scope, changes: Mapping[ResourceId, Resource | None]) -> Published:
-        published = super().publish(scope, changes)
+    def publish(
+        self,
+        scope: Scope,
+        changes: Mapping[ResourceId, Resource | None],
+        change: Change | None = None,
+    ) -> Published:
+        published = super().publish(scope, changes, change)
         snapshot = self.snapshot(scope)
         resource = snapshot.get(ROUTE) if snapshot else None
         self.sent_to.append(_subset(packed_to_json(resource.packed)) if resource else None)

@@ -1,151 +1,159 @@
-"""The admin endpoint: plain JSON over aiohttp, read-only, on loopback by default.
+"""The admin endpoint: JSON over aiohttp, read-only, on loopback by default.
 
-In: the pipeline and the hub, which it only reads. Out:
-
-- `/healthz` the process answers; `/readyz` every source was synced once (it latches);
-- `/debug/syncz` each stream: what it was sent, ACKed and NACKed, by type;
-- `/debug/resources` what a scope holds (`?scope=`, `?type=`, `?name=` narrow it down);
-- `/debug/rejections` everything that is wrong with the configuration.
+In: the pipeline and the hub, which it only reads. Out: `/healthz` (the process answers), `/readyz`
+(every source was synced once; it latches), `/metrics`, and the pages that `/debug` lists, named as
+istiod names them. Every page takes `?pretty`; lists are paged (`?limit=`, `?offset=`) and say so.
+Guaranteed: text of others is escaped and bounded before it is here, and no browser takes it for
+HTML; an error is JSON too, and says what to write instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import contextlib
+import html
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import orjson
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from aeraki_xds.encode import packed_to_json
+from aeraki_xds.admin.configuration import Configuration
+from aeraki_xds.admin.lag import LagMeter
+from aeraki_xds.admin.metrics import Metrics
+from aeraki_xds.admin.proxies import Proxies
+from aeraki_xds.admin.query import TEXT, PageError, Query
+from aeraki_xds.admin.tasks import tasks
 from aeraki_xds.pipeline import Pipeline
-from aeraki_xds.xds.hub import Hub, Stream
-from aeraki_xds.xds.resource import Resource, Scope, TypeUrl
+from aeraki_xds.telemetry import shown
+from aeraki_xds.xds.hub import Hub
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What a path answers, and what it is for."""
+
+    made_by: Callable[[Query], object]
+    about: str
 
 
 class AdminServer:
-    """Serves the pages above."""
+    """Serves the pages above, and measures the loop's lag while it is open."""
 
     def __init__(self, *, pipeline: Pipeline, hub: Hub) -> None:
-        self._pipeline = pipeline
         self._hub = hub
-        application = web.Application()
+        self._configuration = configuration = Configuration(pipeline=pipeline, hub=hub)
+        proxies = Proxies(hub)
+        self._lag = LagMeter(clock=time.monotonic)
+        self._metrics = Metrics(pipeline=pipeline, hub=hub, lag=self._lag)
+        self._pages = {
+            "/debug/adsz": _Page(proxies.adsz, "connected clients and what they watch"),
+            "/debug/connections": _Page(proxies.connections, "TCP connections and their streams"),
+            "/debug/list": _Page(self._list, "this list"),
+            "/debug/rejections": _Page(configuration.rejections, "what is wrong, file by file"),
+            "/debug/resources": _Page(configuration.resources, "what is served, by scope and type"),
+            "/debug/syncz": _Page(proxies.syncz, "what each proxy was sent, ACKed and NACKed"),
+            "/debug/tasks": _Page(tasks, "asyncio tasks and where they wait"),
+        }
+        application = web.Application(middlewares=[_explained])
         application.add_routes(
             [
                 web.get("/", self._index),
+                web.get("/debug", self._index),
                 web.get("/healthz", self._healthz),
+                web.get("/metrics", self._exposed),
                 web.get("/readyz", self._readyz),
-                web.get("/debug/syncz", self._syncz),
-                web.get("/debug/resources", self._resources),
-                web.get("/debug/rejections", self._rejections),
+                *(web.get(path, _answering(page)) for path, page in self._pages.items()),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None)
+        self._measuring: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Bind and listen; port 0 picks one. Returns the real address. Raises OSError."""
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
+        self._measuring = asyncio.create_task(self._lag.run(), name="event loop lag")
         name = self._runner.addresses[0]
         return str(name[0]), int(name[1])
 
     async def close(self) -> None:
         """Stop serving."""
+        if self._measuring is not None:
+            self._measuring.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._measuring
         await self._runner.cleanup()
 
-    async def _index(self, _request: web.Request) -> web.Response:
-        paths = ["/healthz", "/readyz", "/debug/syncz", "/debug/resources", "/debug/rejections"]
-        return _json({"paths": paths})
+    def _list(self, _query: Query) -> object:
+        listed = {path: page.about for path, page in self._pages.items()}
+        listed |= {
+            "/healthz": "the process answers",
+            "/metrics": "what was counted, for Prometheus",
+            "/readyz": "every source was synced once",
+        }
+        return {"paths": dict(sorted(listed.items()))}
+
+    async def _index(self, request: web.Request) -> web.Response:
+        page = self._list(Query())
+        if "text/html" not in request.headers.get("Accept", ""):
+            return _json(page, pretty=True)
+        assert isinstance(page, dict)
+        rows = "".join(
+            f'<li><a href="{html.escape(path)}">{html.escape(path)}</a> {html.escape(about)}</li>'
+            for path, about in page["paths"].items()
+        )
+        text = f"<!DOCTYPE html><title>aeraki-xds</title><h1>aeraki-xds</h1><ul>{rows}</ul>"
+        return web.Response(text=text, content_type="text/html", headers=_HEADERS)
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return _json({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        sources = {
-            name: {"synced": state.synced, "stale": state.stale}
-            for name, state in self._pipeline.sources.items()
-        }
         ready = self._hub.serving
-        status = "ready" if ready else "not synced"
-        return _json({"status": status, "sources": sources}, status=200 if ready else 503)
+        said = {
+            "status": "ready" if ready else "not synced",
+            "sources": self._configuration.sources(),
+        }
+        return _json(said, status=200 if ready else 503)
 
-    async def _syncz(self, _request: web.Request) -> web.Response:
-        return _json({"streams": [_stream(stream) for stream in self._hub.streams]})
-
-    async def _resources(self, request: web.Request) -> web.Response:
-        wanted_type = request.query.get("type", "")
-        wanted_name = request.query.get("name", "")
-        scopes = [Scope(request.query["scope"])] if "scope" in request.query else self._scopes()
-        found: dict[str, dict[str, dict[str, object]]] = {}
-        for scope in scopes:
-            snapshot = self._hub.snapshot(scope)
-            if snapshot is None:
-                message = f"there is no scope {scope!r}; there are: {', '.join(self._scopes())}"
-                return _json({"error": message}, status=404)
-            found[scope] = {
-                type_url: _collection(collection.resources.values(), wanted_name)
-                for type_url, collection in sorted(snapshot.collections.items())
-                if wanted_type in type_url
-            }
-        return _json({"scopes": found})
-
-    async def _rejections(self, _request: web.Request) -> web.Response:
-        entries = [
-            {
-                "file": entry.origin,
-                "object": str(entry.key) if entry.key else None,
-                "field": entry.problem.field,
-                "severity": entry.problem.severity,
-                "message": entry.problem.message,
-                "inForce": entry.in_force,
-            }
-            for entry in self._pipeline.report
-        ]
-        return _json({"rejections": entries})
-
-    def _scopes(self) -> list[Scope]:
-        return self._hub.published
+    async def _exposed(self, _request: web.Request) -> web.Response:
+        headers = {**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST}
+        return web.Response(body=self._metrics.text(), headers=headers)
 
 
-def _collection(resources: Iterable[Resource], wanted_name: str) -> dict[str, object]:
-    return {
-        resource.name: {"version": resource.version, "resource": packed_to_json(resource.packed)}
-        for resource in sorted(resources, key=lambda each: each.name)
-        if wanted_name in resource.name
-    }
+def _answering(page: _Page) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
+        query = Query.parse(request.query)
+        return _json(page.made_by(query), pretty=query.pretty)
+
+    return answer
 
 
-def _stream(stream: Stream) -> dict[str, object]:
-    return {
-        "stream": stream.number,
-        "node": stream.node.id,
-        "userAgent": stream.node.user_agent,
-        "peer": stream.peer.address,
-        "dialect": stream.session.dialect.value,
-        "scopes": list(stream.scopes),
-        "connectedAt": stream.connected_at,
-        "types": {type_url: _type(stream, type_url) for type_url in sorted(stream.session.watches)},
-    }
+@web.middleware
+async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors in the form of everything else."""
+    try:
+        return await handler(request)
+    except PageError as failure:
+        return _json({"error": str(failure)}, status=failure.status)
+    except web.HTTPNotFound:
+        path = shown(request.path, TEXT)
+        return _json({"error": f"there is no page {path!r}; see /debug/list"}, status=404)
 
 
-def _type(stream: Stream, type_url: TypeUrl) -> dict[str, object]:
-    watch = stream.session.watches[type_url]
-    status = stream.status_of(type_url)
-    return {
-        "subscribed": sorted(watch.subscription.names),
-        "wildcard": watch.subscription.wildcard,
-        "held": len(watch.sent),
-        "parked": sorted(watch.parked),
-        "sent": {
-            "nonce": status.sent_nonce,
-            "version": status.sent_version,
-            "at": status.sent_at,
-        },
-        "acked": {"nonce": status.acked_nonce, "version": status.acked_version},
-        "nacks": status.nacks,
-        "stale": status.stale,
-        "lastError": status.last_error,
-    }
-
-
-def _json(value: object, *, status: int = 200) -> web.Response:
-    body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-    return web.Response(body=body + b"\n", status=status, content_type="application/json")
+def _json(value: object, *, status: int = 200, pretty: bool = False) -> web.Response:
+    """`<` is escaped too: it is what a browser would look for that takes JSON for HTML."""
+    option = orjson.OPT_SORT_KEYS | (orjson.OPT_INDENT_2 if pretty else 0)
+    body = orjson.dumps(value, option=option).replace(b"<", b"\\u003c") + b"\n"
+    return web.Response(body=body, status=status, content_type="application/json", headers=_HEADERS)

@@ -21,7 +21,10 @@ CAP: Final = 0.1
 
 
 class Inbox:
-    """Collects what sources say. `clock` gives monotonic seconds (the loop's, virtual in tests)."""
+    """Collects what sources say. `clock` gives monotonic seconds (the loop's, virtual in tests).
+
+    `first_at` is when the first event of the newest batch was said.
+    """
 
     def __init__(
         self, *, clock: Callable[[], float], quiet: float = QUIET, cap: float = CAP
@@ -30,7 +33,7 @@ class Inbox:
         self._quiet = quiet
         self._cap = cap
         self._events: list[Event] = []
-        self._first_at = 0.0
+        self.first_at = 0.0
         self._last_at = float("-inf")
         self._ready_at = float("-inf")
         self._filled = asyncio.Event()
@@ -41,10 +44,10 @@ class Inbox:
             return
         now = self._clock()
         if not self._events:
-            self._first_at = now
+            self.first_at = now
         calm = not self._events and now - self._last_at >= self._quiet
         self._last_at = now
-        self._ready_at = now if calm else min(now + self._quiet, self._first_at + self._cap)
+        self._ready_at = now if calm else min(now + self._quiet, self.first_at + self._cap)
         self._events.extend(events)
         self._filled.set()
 

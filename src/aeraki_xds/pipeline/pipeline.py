@@ -30,6 +30,7 @@ from aeraki_xds.pipeline.scopes import GLOBAL, Scopes
 from aeraki_xds.translate.compose import Recipe
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.resource import Scope
+from aeraki_xds.xds.tally import Change, Convergence
 
 _SLICE: Final = 0.005
 """Seconds of composing after which the loop gets its turn."""
@@ -40,10 +41,13 @@ _IDLE: Final = 60.0
 
 @dataclass(slots=True, kw_only=True)
 class SourceState:
-    """What is known of a source; `stale` says why it is lost, empty while it is not."""
+    """What is known of a source; `stale` says why it is lost, empty while it is not, and
+    `stale_since` the moment, in seconds since the epoch.
+    """
 
     synced: bool = False
     stale: str = ""
+    stale_since: float = 0.0
 
 
 class Pipeline:
@@ -61,6 +65,7 @@ class Pipeline:
         self.store: Final = Store()
         self.graph: Final = Graph(tenancy=tenancy)
         self.inbox: Final = Inbox(clock=clock)
+        self.convergence: Final = Convergence(clock=clock)
         self.sources: Final = {name: SourceState() for name in sources}
         self.unreadable: dict[str, Unreadable] = {}
         self._hub = hub
@@ -97,8 +102,8 @@ class Pipeline:
             tasks.create_task(self._apply_batches())
             tasks.create_task(self._tend_scopes())
 
-    async def apply(self, events: Iterable[Event]) -> None:
-        """Take one batch to its publications."""
+    async def apply(self, events: Iterable[Event], *, since: float | None = None) -> None:
+        """Take one batch to its publications; its first event was said at `since`, or just now."""
         async with self._turn:
             started = self._clock()
             changes = self.store.apply(self._note(events))
@@ -107,7 +112,9 @@ class Pipeline:
             self._log_verdicts(verdicts)
             if not self.synced:
                 return
-            woken = await self._recompose(affected)
+            change = self.convergence.begin(started if since is None else since)
+            woken = await self._recompose(affected, change)
+            change.published()
             await self._open_wanted()
             self._log.info(
                 "configuration applied",
@@ -134,7 +141,8 @@ class Pipeline:
 
     async def _apply_batches(self) -> None:
         while True:
-            await self.apply(await self.inbox.take())
+            events = await self.inbox.take()
+            await self.apply(events, since=self.inbox.first_at)
 
     async def _tend_scopes(self) -> None:
         while True:
@@ -154,7 +162,9 @@ class Pipeline:
                     self.sources[event.source] = SourceState(synced=True)
                     self._log.info("source synced", source=event.source)
                 case SourceLost():
-                    self.sources[event.source].stale = event.reason
+                    state = self.sources[event.source]
+                    state.stale_since = state.stale_since or self._hub.now()
+                    state.stale = event.reason
                     self._log.error("source lost", source=event.source, reason=event.reason)
                 case Unreadable():
                     self.unreadable[event.origin] = event
@@ -181,7 +191,7 @@ class Pipeline:
                     about_objects.append(event)
         return about_objects
 
-    async def _recompose(self, hosts: frozenset[Host]) -> int:
+    async def _recompose(self, hosts: frozenset[Host], change: Change) -> int:
         """Compose the hosts for every recipe in use and publish; returns the streams woken."""
         settled = {
             recipe: await self._compose(composer, hosts)
@@ -190,7 +200,7 @@ class Pipeline:
         woken = 0
         for scope, ledger in self._ledgers.items():
             changed = settled[self._scopes.specs[scope].recipe]
-            woken += self._publish(scope, ledger, changed | hosts)
+            woken += self._publish(scope, ledger, changed | hosts, change)
         return woken
 
     async def _compose(self, composer: Composer, hosts: Iterable[Host]) -> frozenset[Host]:
@@ -204,12 +214,14 @@ class Pipeline:
                 since = self._clock()
         return composer.settle()
 
-    def _publish(self, scope: Scope, ledger: Ledger, hosts: Iterable[Host]) -> int:
+    def _publish(
+        self, scope: Scope, ledger: Ledger, hosts: Iterable[Host], change: Change | None = None
+    ) -> int:
         spec = self._scopes.specs[scope]
         composer = self._composers[spec.recipe]
         for host in hosts:
             composer.hand_over(host, spec, ledger)
-        return self._hub.publish(scope, ledger.settle()).woken
+        return self._hub.publish(scope, ledger.settle(), change).woken
 
     def _want(self, scope: Scope) -> None:
         self._wanted.add(scope)

@@ -3,6 +3,8 @@
 In: `publish` (what changed in a scope), `receive` (what a stream asked). Out: calls of a stream's
 `wake`. Guaranteed: a change costs O(subscribers of the changed names) and nothing to the others;
 nothing is served before `publish` was first called for every scope of a stream.
+
+What happens is counted as it happens (`tally`), for the operator's pages.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from aeraki_xds.xds.admission import Node, Peer
@@ -18,13 +20,23 @@ from aeraki_xds.xds.message import Acked, Event, Nacked, Request, Response, Stal
 from aeraki_xds.xds.resource import Name, Resource, ResourceId, Scope, TypeUrl
 from aeraki_xds.xds.session import Dialect, Session
 from aeraki_xds.xds.snapshot import Changed, Snapshot, View
+from aeraki_xds.xds.tally import Change, Tally, Totals
 
 Key = TypeVar("Key")
+
+_BEHIND: Final = 16
+"""A stream that owes answers to so many changes is not waited for in those that follow: it shows as
+the age of the oldest, and the others can be measured all the same."""
 
 
 @dataclass(slots=True, kw_only=True)
 class TypeStatus:
-    """What one stream was sent of one type and what it said to it; kept up to date in place."""
+    """What one stream was sent of one type and what it said to it; kept up to date in place.
+
+    `due` are the changes that concern it and that it was not sent in full yet (`due_after`: the
+    response before them), `awaited` those that it was sent and has not answered. `totals` are
+    shared by all streams.
+    """
 
     sent_nonce: str = ""
     sent_version: str = ""
@@ -32,13 +44,22 @@ class TypeStatus:
     acked_nonce: str = ""
     acked_version: str = ""
     last_error: str = ""
+    refused_nonce: str = ""
     nacks: int = 0
     stale: int = 0
+    due: tuple[Change, ...] = ()
+    due_after: str = ""
+    awaited: tuple[Change, ...] = ()
+    totals: Totals = field(default_factory=Totals)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Stream:
-    """A connected stream: its session, what it sees, and how to wake its writer."""
+    """A connected stream: its session, what it sees, and how to wake its writer.
+
+    `only` is the type that its service implies, None on an aggregated one; `due` lists the types of
+    which changes are due.
+    """
 
     number: int
     node: Node
@@ -47,11 +68,13 @@ class Stream:
     session: Session
     wake: Callable[[], None]
     connected_at: float
+    only: TypeUrl | None = None
     status: dict[TypeUrl, TypeStatus] = field(default_factory=dict)
+    due: list[TypeStatus] = field(default_factory=list)
 
     def status_of(self, type_url: TypeUrl) -> TypeStatus:
         """What the stream was sent of a type and what it said to it."""
-        return self.status.get(type_url, TypeStatus())
+        return self.status.get(type_url) or TypeStatus()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +107,7 @@ class Hub:
         self.on_wanted = on_wanted
         self.on_idle = on_idle
         self.serving = False
+        self.tally: Final = Tally()
         self._clock = clock
         self._numbers = count(1)
         self._snapshots: dict[Scope, Snapshot] = {}
@@ -108,6 +132,10 @@ class Hub:
         found = {stream for streams in self._streams.values() for stream in streams}
         return tuple(sorted(found, key=lambda stream: stream.number))
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
     def snapshot(self, scope: Scope) -> Snapshot | None:
         """What a scope holds now; None before its first publication."""
         return self._snapshots.get(scope)
@@ -120,6 +148,7 @@ class Hub:
         scopes: tuple[Scope, ...],
         dialect: Dialect,
         wake: Callable[[], None],
+        only: TypeUrl | None = None,
     ) -> Stream:
         """Register a stream. Every `open` is followed by one `close`."""
         view = self._views.get(scopes)
@@ -133,6 +162,7 @@ class Hub:
             session=Session(dialect=dialect, view=view),
             wake=wake,
             connected_at=self._clock(),
+            only=only,
         )
         for scope in scopes:
             self._streams.setdefault(scope, set()).add(stream)
@@ -150,17 +180,23 @@ class Hub:
             _discard(self._streams, scope, stream)
             if scope not in self._streams:
                 self.on_idle(scope)
+        for status in stream.status.values():
+            _pass_over(status.due + status.awaited)
+            status.due = status.awaited = ()
 
     def accept(self, stream: Stream, type_url: TypeUrl, nonce: str) -> bool:
         """Take a plain ACK (see `Session.accept`); False when it has to be received as a request.
 
         Nobody is woken: nothing ever waits for an ACK.
         """
-        accepted = stream.session.accept(type_url, nonce)
-        if accepted:
+        taken = stream.session.accept(type_url, nonce)
+        if taken:
             status = stream.status[type_url]
             status.acked_nonce, status.acked_version = nonce, status.sent_version
-        return accepted is not None
+            status.totals.acks += 1
+            if status.awaited:
+                _settle(status)
+        return taken is not None
 
     def receive(self, stream: Stream, request: Request) -> tuple[Event, ...]:
         """Take a stream's request; its writer is woken when an answer may be due."""
@@ -174,15 +210,24 @@ class Hub:
         """The stream's next response, noted as sent."""
         response = stream.session.next()
         if response is not None:
-            status = _status(stream, response.type_url)
+            status = self._status(stream, response.type_url)
             status.sent_nonce, status.sent_version = response.nonce, response.version
             status.sent_at = self._clock()
+            status.totals.pushed(response.resources)
+        elif stream.due:
+            _said_all(stream)
         return response
 
-    def publish(self, scope: Scope, changes: Mapping[ResourceId, Resource | None]) -> Published:
+    def publish(
+        self,
+        scope: Scope,
+        changes: Mapping[ResourceId, Resource | None],
+        change: Change | None = None,
+    ) -> Published:
         """Apply changes (None removes) to a scope and wake the streams that they concern.
 
-        The first publication of a scope, an empty one too, makes it ready.
+        The first publication of a scope, an empty one too, makes it ready. `change` is what they
+        are part of, if somebody measures how long it takes.
         """
         before = self._snapshots.get(scope)
         snapshot, changed = (before or Snapshot()).changed_by(changes)
@@ -194,7 +239,7 @@ class Hub:
             for stream in concerned:
                 stream.session.refresh()
         else:
-            concerned = self._mark(scope, changed)
+            concerned = self._mark(scope, changed, change)
         for stream in concerned:
             stream.wake()
         return Published(scope=scope, changed=changed, woken=len(concerned))
@@ -210,32 +255,51 @@ class Hub:
             if scope in scopes:
                 view.show(self._snapshots.get(each) for each in scopes)
 
-    def _mark(self, scope: Scope, changed: Changed) -> set[Stream]:
+    def _mark(self, scope: Scope, changed: Changed, change: Change | None) -> set[Stream]:
         concerned: set[Stream] = set()
         for type_url, names in changed.items():
             everyone = self._wildcard.get((scope, type_url), set())
             for stream in everyone:
                 stream.session.mark(type_url, names)
+                if change is not None:
+                    _concern(stream, type_url, change)
             concerned |= everyone
             for name in names:
                 for stream in self._named.get(ResourceId(type_url, name), ()):
                     if scope in stream.scopes and stream not in everyone:
                         stream.session.mark(type_url, (name,))
                         concerned.add(stream)
+                        if change is not None:
+                            _concern(stream, type_url, change)
         return concerned
 
     def _note(self, stream: Stream, event: Event) -> None:
-        status = _status(stream, event.type_url)
+        status = self._status(stream, event.type_url)
         match event:
             case Subscribed():
                 self._watch(stream, event)
             case Acked():
                 status.acked_nonce, status.acked_version = event.nonce, status.sent_version
+                status.totals.acks += 1
+                _settle(status)
             case Nacked():
                 status.last_error = event.error
                 status.nacks += 1
+                status.totals.nacks += 1
+                if not event.stale:
+                    status.refused_nonce = event.nonce
+                    _pass_over(status.awaited)
+                    status.awaited = ()
             case Stale():
                 status.stale += 1
+                status.totals.stale += 1
+
+    def _status(self, stream: Stream, type_url: TypeUrl) -> TypeStatus:
+        """The record of a type, made when there is something to write into it."""
+        status = stream.status.get(type_url)
+        if status is None:
+            status = stream.status[type_url] = TypeStatus(totals=self.tally.of(type_url))
+        return status
 
     def _watch(self, stream: Stream, event: Subscribed) -> None:
         for name in event.added:
@@ -252,12 +316,46 @@ class Hub:
             _discard(self._named, ResourceId(type_url, name), stream)
 
 
-def _status(stream: Stream, type_url: TypeUrl) -> TypeStatus:
-    """The record of a type, made when there is something to write into it."""
-    status = stream.status.get(type_url)
-    if status is None:
-        status = stream.status[type_url] = TypeStatus()
-    return status
+def _concern(stream: Stream, type_url: TypeUrl, change: Change) -> None:
+    """A change has something for a stream that subscribed to the type."""
+    status = stream.status[type_url]
+    due = status.due
+    if (due and due[-1] is change) or len(due) + len(status.awaited) >= _BEHIND:
+        return
+    if not due:
+        stream.due.append(status)
+        status.due_after = status.sent_nonce
+    status.due = (*due, change)
+    change.concerns()
+
+
+def _said_all(stream: Stream) -> None:
+    """Nothing is left to say of the changes that were due; some may have been answered already, or
+    had nothing for the stream after all (a name that is parked, a change that was taken back).
+    """
+    for status in stream.due:
+        sent = status.sent_nonce
+        if sent in (status.due_after, status.refused_nonce):
+            _pass_over(status.due)
+        else:
+            status.awaited += status.due
+            if sent == status.acked_nonce:
+                _settle(status)
+        status.due = ()
+    stream.due.clear()
+
+
+def _settle(status: TypeStatus) -> None:
+    """The stream accepted all that it was sent of a type."""
+    for change in status.awaited:
+        change.accepted()
+    status.awaited = ()
+
+
+def _pass_over(changes: Iterable[Change]) -> None:
+    """A stream never will have these in force."""
+    for change in changes:
+        change.passed()
 
 
 def _discard(index: dict[Key, set[Stream]], key: Key, stream: Stream) -> None:

@@ -169,6 +169,7 @@ class Conversation:
             scopes=scopes,
             dialect=self._method.dialect,
             wake=self.wake,
+            only=self._method.only,
         )
         self._logger(stream).info(
             "stream opened", dialect=self._method.dialect.value, scopes=list(scopes)

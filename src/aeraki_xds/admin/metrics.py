@@ -1,0 +1,148 @@
+"""What was counted, in Prometheus's text format.
+
+In: the plain numbers of hub, pipeline and lag meter, read when somebody scrapes; nothing of
+prometheus-client is touched in between. Out: the text of `/metrics`. Guaranteed: a label's value is
+ours (a type of a closed set, a dialect, a source that was configured), never a peer's text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from aeraki_xds.admin.lag import LagMeter
+from aeraki_xds.admin.proxies import service_of
+from aeraki_xds.mesh.problems import Severity
+from aeraki_xds.pipeline import Pipeline
+from aeraki_xds.xds.hub import Hub
+from aeraki_xds.xds.tally import Histogram, short_name
+
+_PREFIX = "aeraki_xds_"
+
+_COUNTED = {
+    "pushes": "Responses sent.",
+    "push_bytes": "Bytes of the resources in responses, before gRPC and HTTP/2.",
+    "acks": "Responses that a proxy accepted.",
+    "nacks": "Responses that a proxy refused.",
+    "stale": "Requests that a proxy made before it saw our newest response; they change nothing.",
+}
+
+
+class Metrics(Collector):
+    """Registers itself, and what is known of the process, in a registry of its own."""
+
+    def __init__(self, *, pipeline: Pipeline, hub: Hub, lag: LagMeter) -> None:
+        self._pipeline = pipeline
+        self._hub = hub
+        self._lag = lag
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """The page."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering must not collect."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything as it is now."""
+        yield self._connected()
+        yield from self._by_type()
+        yield from self._configuration()
+        yield from self._convergence()
+        yield _histogram(
+            "event_loop_lag_seconds", "How late the event loop runs its timers.", self._lag.seconds
+        )
+
+    def _connected(self) -> Metric:
+        counts = Counter(
+            (stream.session.dialect.value, service_of(stream)) for stream in self._hub.streams
+        )
+        family = GaugeMetricFamily(
+            f"{_PREFIX}connected", "Connected streams.", labels=["dialect", "service"]
+        )
+        for labels, count in sorted(counts.items() or {("sotw", "ads"): 0}.items()):
+            family.add_metric(labels, count)
+        return family
+
+    def _by_type(self) -> Iterator[Metric]:
+        for name, text in _COUNTED.items():
+            family = CounterMetricFamily(_PREFIX + name, text, labels=["type"])
+            for short, totals in self._hub.tally.by_type.items():
+                family.add_metric([short], getattr(totals, name))
+            yield family
+
+    def _configuration(self) -> Iterator[Metric]:
+        scopes = self._hub.published
+        yield _gauge("scopes", "Scopes that are composed.", len(scopes))
+        held: Counter[str] = Counter()
+        for scope in scopes:
+            snapshot = self._hub.snapshot(scope)
+            for type_url, collection in snapshot.collections.items() if snapshot else ():
+                held[short_name(type_url)] += len(collection.resources)
+        family = GaugeMetricFamily(
+            f"{_PREFIX}resources", "Resources of all scopes together.", labels=["type"]
+        )
+        for short in self._hub.tally.by_type:
+            family.add_metric([short], held[short])
+        yield family
+        wrong = Counter(entry.problem.severity for entry in self._pipeline.report)
+        family = GaugeMetricFamily(
+            f"{_PREFIX}rejections",
+            "Problems of the configuration (/debug/rejections).",
+            labels=["severity"],
+        )
+        for severity in Severity:
+            family.add_metric([severity.value], wrong[severity])
+        yield family
+        family = GaugeMetricFamily(
+            f"{_PREFIX}source_stale_since_seconds",
+            "When a source was lost, in seconds since the epoch; 0 while it is not.",
+            labels=["source"],
+        )
+        for source, state in self._pipeline.sources.items():
+            family.add_metric([source], state.stale_since)
+        yield family
+
+    def _convergence(self) -> Iterator[Metric]:
+        convergence = self._pipeline.convergence
+        yield _histogram(
+            "convergence_seconds",
+            "From a source's event to the last ACK of the proxies that it concerned.",
+            convergence.seconds,
+        )
+        yield _gauge(
+            "convergence_under_way",
+            "Changes that a proxy has yet to answer.",
+            convergence.under_way,
+        )
+        yield _gauge(
+            "convergence_oldest_seconds", "Age of the oldest of these changes.", convergence.oldest
+        )
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(_PREFIX + name, text, value=value)
+
+
+def _histogram(name: str, text: str, of: Histogram) -> Metric:
+    buckets: list[tuple[str, float]] = []
+    count = 0
+    for bound, inside in zip((*of.bounds, None), of.counts, strict=True):
+        count += inside
+        buckets.append(("+Inf" if bound is None else str(bound), count))
+    return HistogramMetricFamily(_PREFIX + name, text, buckets=buckets, sum_value=of.total)

@@ -1,0 +1,77 @@
+"""What several commands take and how they print: addresses, the mesh's options, YAML or JSON."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import click
+import orjson
+import yaml
+
+from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Namespace
+from aeraki_xds.mesh.tenancy import DEFAULT_ROOT, Tenancy, TenancyMode
+from aeraki_xds.settings import Address
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class AddressType(click.ParamType[Address]):
+    """HOST:PORT."""
+
+    name = "HOST:PORT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Read an address; a bad one ends the command."""
+        try:
+            return value if isinstance(value, Address) else Address.parse(value)
+        except ValueError as failure:
+            self.fail(str(failure), param, ctx)
+
+
+ADDRESS = AddressType()
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True
+)
+
+
+def mesh_options(command: F) -> F:
+    """The options of every command that reads a mesh; they arrive as one `tenancy`."""
+
+    @click.option(
+        "--domain", default=DEFAULT_DOMAIN, show_default=True, help="The cluster's DNS suffix."
+    )
+    @click.option(
+        "--tenancy",
+        "mode",
+        type=click.Choice([mode.value for mode in TenancyMode]),
+        default=TenancyMode.STRICT.value,
+        show_default=True,
+        help="What happens to an object that speaks about another namespace's host: strict refuses "
+        "it, warn accepts it with a warning, legacy accepts it as Aeraki does.",
+    )
+    @click.option(
+        "--root-namespace",
+        default=DEFAULT_ROOT,
+        show_default=True,
+        help="Istio's root namespace, whose objects may speak about any host.",
+    )
+    @functools.wraps(command)
+    def with_tenancy(*, domain: str, mode: str, root_namespace: str, **rest: Any) -> Any:
+        root = Namespace(root_namespace)
+        tenancy = Tenancy(mode=TenancyMode(mode), root=root, domain=domain)
+        return command(tenancy=tenancy, **rest)
+
+    return cast("F", with_tenancy)
+
+
+def print_result(value: object, output: str) -> None:
+    """Print a result with sorted keys."""
+    if output == "json":
+        dumped = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        click.echo(dumped.decode())
+    else:
+        click.echo(yaml.safe_dump(value, sort_keys=True, allow_unicode=True), nl=False)

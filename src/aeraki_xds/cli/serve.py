@@ -1,0 +1,87 @@
+"""`serve`: the process that proxies connect to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from aeraki_xds.app import serve as run_server
+from aeraki_xds.cli.options import ADDRESS, mesh_options
+from aeraki_xds.cli.running import run_until_signalled
+from aeraki_xds.errors import ConfigurationError
+from aeraki_xds.mesh.tenancy import Tenancy
+from aeraki_xds.settings import (
+    DEFAULT_ADMIN_ADDRESS,
+    DEFAULT_XDS_ADDRESS,
+    Address,
+    ServeSettings,
+)
+from aeraki_xds.telemetry import LogFormat, configure_logging
+
+
+@click.command()
+@click.option(
+    "--config-dir",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A folder of Kubernetes-style YAML or JSON; it is watched.",
+)
+@click.option(
+    "--xds-address",
+    type=ADDRESS,
+    default=DEFAULT_XDS_ADDRESS,
+    show_default=True,
+    help="Where proxies connect, in plaintext; port 0 picks one.",
+)
+@click.option(
+    "--allow-plaintext",
+    is_flag=True,
+    help="Serve xDS without TLS on an address that is not loopback.",
+)
+@click.option(
+    "--admin-address",
+    type=ADDRESS,
+    default=DEFAULT_ADMIN_ADDRESS,
+    show_default=True,
+    help="Where operators look; port 0 picks one.",
+)
+@mesh_options
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "text", "json"]),
+    default="auto",
+    show_default=True,
+    help="auto: text on a terminal, JSON elsewhere.",
+)
+def serve(
+    *,
+    config_dir: Path,
+    xds_address: Address,
+    allow_plaintext: bool,
+    admin_address: Address,
+    tenancy: Tenancy,
+    log_level: str,
+    log_format: LogFormat,
+) -> None:
+    """Serve the configuration in a folder to proxies, and every change of it."""
+    configure_logging(level=log_level, log_format=log_format)
+    if not (xds_address.is_loopback or allow_plaintext):
+        message = (
+            f"--xds-address {xds_address} would serve xDS in plaintext to other machines: use a "
+            "loopback address, or say --allow-plaintext"
+        )
+        raise ConfigurationError(message)
+    settings = ServeSettings(
+        config_dir=config_dir,
+        xds_address=xds_address,
+        admin_address=admin_address,
+        tenancy=tenancy,
+    )
+    run_until_signalled(lambda: run_server(settings, announce=click.echo))
