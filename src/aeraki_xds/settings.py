@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from aeraki_xds.mesh.tenancy import Tenancy
+from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
 
 DEFAULT_XDS_ADDRESS: Final = "127.0.0.1:15010"
 DEFAULT_ADMIN_ADDRESS: Final = "127.0.0.1:8080"
@@ -43,10 +44,30 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """What xDS is served with under mutual TLS; read again whenever they change."""
+
+    certificate: Path
+    key: Path
+    roots: Path
+
+    @classmethod
+    def within(cls, folder: Path) -> TlsFiles:
+        """Under the names that Istio gives them."""
+        return cls(
+            certificate=folder / "cert-chain.pem",
+            key=folder / "key.pem",
+            roots=folder / "root-cert.pem",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
-    """Where the configuration is and where to serve it."""
+    """Where the configuration is, where to serve it, and to whom."""
 
     config_dir: Path
     xds_address: Address
     admin_address: Address
     tenancy: Tenancy
+    tls: TlsFiles | None = None
+    trust_domains: tuple[str, ...] = (DEFAULT_TRUST_DOMAIN,)

@@ -35,7 +35,10 @@ def test_everything_comes_over_one_stream_that_sends_the_node_once(delta: bool, 
     ads = read["dynamicResources"]["adsConfig"]
     assert ads["apiType"] == api
     assert ads["setNodeOnFirstMessageOnly"] is True
-    assert ads["grpcServices"] == [{"envoyGrpc": {"clusterName": "aeraki-xds"}}]
+    (service,) = ads["grpcServices"]
+    assert service["envoyGrpc"]["clusterName"] == "aeraki-xds"
+    back_off = {"baseInterval": "0.100s", "maxInterval": "1s"}
+    assert service["envoyGrpc"]["retryPolicy"] == {"retryBackOff": back_off}
     source = {"ads": {}, "resourceApiVersion": "V3"}
     assert read["dynamicResources"]["cdsConfig"] == source
     assert read["dynamicResources"]["ldsConfig"] == source

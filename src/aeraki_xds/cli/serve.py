@@ -16,8 +16,10 @@ from aeraki_xds.settings import (
     DEFAULT_XDS_ADDRESS,
     Address,
     ServeSettings,
+    TlsFiles,
 )
 from aeraki_xds.telemetry import LogFormat, configure_logging
+from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
 
 
 @click.command()
@@ -32,7 +34,21 @@ from aeraki_xds.telemetry import LogFormat, configure_logging
     type=ADDRESS,
     default=DEFAULT_XDS_ADDRESS,
     show_default=True,
-    help="Where proxies connect, in plaintext; port 0 picks one.",
+    help="Where proxies connect; port 0 picks one.",
+)
+@click.option(
+    "--tls-dir",
+    type=click.Path(path_type=Path),
+    help="A folder with cert-chain.pem, key.pem and root-cert.pem: serve xDS with mutual TLS. They "
+    "are read again when they change.",
+)
+@click.option(
+    "--trust-domain",
+    "trust_domains",
+    multiple=True,
+    default=(DEFAULT_TRUST_DOMAIN,),
+    show_default=True,
+    help="Where proxies' certificates may be from; may be repeated.",
 )
 @click.option(
     "--allow-plaintext",
@@ -64,6 +80,8 @@ def serve(
     *,
     config_dir: Path,
     xds_address: Address,
+    tls_dir: Path | None,
+    trust_domains: tuple[str, ...],
     allow_plaintext: bool,
     admin_address: Address,
     tenancy: Tenancy,
@@ -72,10 +90,10 @@ def serve(
 ) -> None:
     """Serve the configuration in a folder to proxies, and every change of it."""
     configure_logging(level=log_level, log_format=log_format)
-    if not (xds_address.is_loopback or allow_plaintext):
+    if tls_dir is None and not (xds_address.is_loopback or allow_plaintext):
         message = (
-            f"--xds-address {xds_address} would serve xDS in plaintext to other machines: use a "
-            "loopback address, or say --allow-plaintext"
+            f"--xds-address {xds_address} would serve xDS in plaintext to other machines: use "
+            "--tls-dir or a loopback address, or say --allow-plaintext"
         )
         raise ConfigurationError(message)
     settings = ServeSettings(
@@ -83,5 +101,7 @@ def serve(
         xds_address=xds_address,
         admin_address=admin_address,
         tenancy=tenancy,
+        tls=TlsFiles.within(tls_dir) if tls_dir is not None else None,
+        trust_domains=trust_domains,
     )
     run_until_signalled(lambda: run_server(settings, announce=click.echo))

@@ -23,6 +23,10 @@ CLUSTER: Final = "aeraki-xds"
 Json = dict[str, object]
 
 
+_RETRY: Final = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}}
+"""Between two attempts to reach us; Envoy's own grows to half a minute, long after we are back."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MutualTls:
     """The proxy's certificate files and the name that the server must prove, as files on its
@@ -66,7 +70,9 @@ def bootstrap(settings: BootstrapSettings) -> Json:
                 "api_type": "DELTA_GRPC" if settings.delta else "GRPC",
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": CLUSTER}}],
+                "grpc_services": [
+                    {"envoy_grpc": {"cluster_name": CLUSTER, "retry_policy": _RETRY}}
+                ],
             },
             "cds_config": ads_source,
             "lds_config": ads_source,

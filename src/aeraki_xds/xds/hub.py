@@ -86,7 +86,7 @@ class Published:
     woken: int
 
 
-def _ignore(_scope: Scope) -> None:
+def _ignore(*_scope: Scope) -> None:
     pass
 
 
@@ -94,7 +94,7 @@ class Hub:
     """All scopes and all streams. `clock` gives seconds since the epoch, for status only.
 
     `on_wanted` is called when a stream asks for a scope that was never published, `on_idle` when
-    the last stream of a scope is gone.
+    the last stream of a scope is gone, `on_serving` at the first publication of all.
     """
 
     def __init__(
@@ -103,9 +103,11 @@ class Hub:
         clock: Callable[[], float],
         on_wanted: Callable[[Scope], None] = _ignore,
         on_idle: Callable[[Scope], None] = _ignore,
+        on_serving: Callable[[], None] = _ignore,
     ) -> None:
         self.on_wanted = on_wanted
         self.on_idle = on_idle
+        self.on_serving = on_serving
         self.serving = False
         self.tally: Final = Tally()
         self._clock = clock
@@ -232,7 +234,9 @@ class Hub:
         before = self._snapshots.get(scope)
         snapshot, changed = (before or Snapshot()).changed_by(changes)
         self._snapshots[scope] = snapshot
-        self.serving = True
+        if not self.serving:
+            self.serving = True
+            self.on_serving()
         self._swap(scope)
         if before is None:
             concerned = set(self._streams.get(scope, ()))
