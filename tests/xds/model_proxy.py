@@ -181,8 +181,10 @@ class Proxy:
         else:
             self.held[type_url] = self.after(response, good)
         for name in good:
-            # What was written before the client named it anew may be older than what it had.
-            is_early = number <= self.named_at.get((type_url, name), 0)
+            # What was written before the client named it anew may be older than what it had, and
+            # the server does not know that the client has it.
+            named_at = max(self.named_at.get((type_url, each), 0) for each in (name, STAR))
+            is_early = number <= named_at
             (self.early.add if is_early else self.early.discard)((type_url, name))
         if type_url == CLUSTER:
             self._warms(before, good)
@@ -253,7 +255,8 @@ class Proxy:
                 assert held[name].digest == current.digest, f"{name} of {type_url} is outdated"
             for name in held:
                 assert self.wants(type_url, name)
-                stays = (type_url, name) in self.kept or not self.hears_removals(type_url)
+                known = (type_url, name) not in self.kept | self.early
+                stays = not (known and self.hears_removals(type_url))
                 assert name in published[type_url] or stays, f"{name} of {type_url} stayed"
         waiting = self.warming & published[ENDPOINTS].keys()
         assert not waiting, f"clusters wait for endpoints: {waiting}"
