@@ -23,6 +23,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import uvloop
@@ -74,6 +75,9 @@ class Measured(Protocol):
 
     def publish(self, body: bytes) -> None:
         """Change the route."""
+
+    def serving(self) -> AbstractAsyncContextManager[None]:
+        """Serve for the length of a block."""
 
 
 class CountingHub(Hub):
@@ -195,7 +199,7 @@ def memory() -> float:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-async def obey(server: Any, routes: int) -> None:
+async def obey(server: Measured, routes: int) -> None:
     """Read commands until there are none."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -230,13 +234,13 @@ def say(answer: dict[str, Any]) -> None:
 def main(kind: str, routes: int) -> None:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    kinds: dict[str, Callable[[], Any]] = {"ours": Ours, "naive": Naive}
+    kinds: dict[str, Callable[[], Measured]] = {"ours": Ours, "naive": Naive}
     configure_logging(level="warning")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(kinds[kind], routes))
 
 
-async def run(make: Callable[[], Any], routes: int) -> None:
+async def run(make: Callable[[], Measured], routes: int) -> None:
     await obey(make(), routes)
 
 

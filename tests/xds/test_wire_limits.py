@@ -307,6 +307,22 @@ async def test_streams_over_the_limit_are_told_to_come_back() -> None:
         await peer.hears(frames.DATA, 7)
 
 
+async def test_a_connection_has_so_many_streams_and_no_more() -> None:
+    limits = replace(PATIENT, streams_per_connection=2)
+    async with serving(limits) as site, site.good_clients():
+        peer = await site.peer()
+        await peer.greets()
+        while b"\x00\x03\x00\x00\x00\x02" not in await peer.hears(frames.SETTINGS):
+            pass  # it is told
+        await peer.says(*[frames.frame(frames.SETTINGS, frames.ACK, 0, b"")] * 3)
+        for stream_id in (1, 3):
+            await peer.asks(stream_id)
+            await peer.hears(frames.DATA, stream_id)
+        await peer.asks(5)
+        await peer.is_cut_off()
+        await site.until(lambda: len(site.hub.streams) == 3)
+
+
 async def test_a_subscription_to_too_many_names_is_refused() -> None:
     async with serving(replace(PATIENT, names=3)) as site, site.good_clients():
         peer = await site.peer()

@@ -20,12 +20,13 @@ from grpclib.server import Stream as GrpcStream
 from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.field import VARINT, MalformedError, varint
 from aeraki_xds.xds.wire.inbox import PREFIX_SIZE
+from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS
 from aeraki_xds.xds.wire.tls import peer_of
 
 LARGEST_REQUEST: Final = 1 << 20
 """Bytes: what is asked here is a name or some matchers, at worst with the node that asks."""
 
-SEND_DEADLINE: Final = 30.0
+SEND_DEADLINE: Final = DEFAULT_LIMITS.send_deadline
 """Seconds that a client may take to make room for an answer."""
 
 Allowed = Callable[[Peer], bool]

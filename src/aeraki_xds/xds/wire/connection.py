@@ -31,6 +31,7 @@ from h2.events import (
     UnknownFrameReceived,
     WindowUpdated,
 )
+from h2.settings import SettingCodes
 
 from aeraki_xds.xds.wire.inbox import Inbox
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
@@ -90,6 +91,11 @@ class Connection(H2Protocol):
         self._transport = self.connection._transport
         self._windows = Windows(self.connection._connection)
         self._streams = self.processor.streams
+        h2 = self.connection._connection
+        h2.update_settings(
+            {SettingCodes.MAX_CONCURRENT_STREAMS: self._limits.streams_per_connection}
+        )
+        self.connection.flush()
         processors: dict[Any, Any] = self.processor.processors
         processors[UnknownFrameReceived] = _ignore
         for kind in _CARRYING_NOTHING:
@@ -182,6 +188,8 @@ class Connection(H2Protocol):
 
     def _opened(self, event: RequestReceived) -> None:
         self._count()
+        if self.connection.is_closing():
+            return
         if not self._used:
             self._used = True
             self._retire_in_time()

@@ -29,8 +29,10 @@ class Limits:
     """A connection on which no stream was opened for so long is closed."""
 
     streams: int = 50_000
+    """Of all connections; more are refused, with RESOURCE_EXHAUSTED."""
+
     streams_per_connection: int = 256
-    """More are refused, with RESOURCE_EXHAUSTED and by HTTP/2's own setting."""
+    """Clients are told by HTTP/2's own setting; one that opens more all the same is cut off."""
 
     names: int = 100_000
     """Of one type on one stream; who subscribes to more is refused, with RESOURCE_EXHAUSTED."""
