@@ -26,7 +26,7 @@ from grpclib.exceptions import StreamTerminatedError
 from aeraki_xds._proto.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
 from aeraki_xds.demo.envoy import Envoy
 from aeraki_xds.demo.http import Address
-from aeraki_xds.pipeline.scopes import GLOBAL, Scopes
+from aeraki_xds.pipeline.scopes import PUBLIC, Scopes
 from aeraki_xds.translate.bootstrap import BootstrapSettings, MutualTls, bootstrap, secrets
 from aeraki_xds.xds import CLUSTER, Hub, Name, Node, Peer, Refusal, Resource, Scope, TypeUrl
 from aeraki_xds.xds.identity import SpiffeId
@@ -43,6 +43,7 @@ IMPOSTOR: Final = "spiffe://cluster.local/ns/istio-system/sa/aeraki-2"
 
 NODE: Final = "sidecar~127.0.0.1~web-1.shop~shop.svc.cluster.local"
 SHOP: Final = Scope("ads/shop/stock/-")
+FOR_SHOP_ONLY: Final = Scope("restricted/shop")
 XDS: Final = "cluster.aeraki-xds"
 
 
@@ -80,7 +81,8 @@ class Plane:
         )
         hello = Resource.of(CLUSTER, Name("hello"), bytes(message))
         self.hub.publish(SHOP, {hello.id: hello})
-        self.hub.publish(GLOBAL, {})
+        for scope in (FOR_SHOP_ONLY, PUBLIC):
+            self.hub.publish(scope, {})
 
     @classmethod
     @asynccontextmanager
@@ -164,7 +166,7 @@ async def test_an_envoy_of_the_mesh_is_served_and_known_by_name(
             await holds(envoy, seconds=1)
             (stream,) = plane.hub.streams
             assert stream.peer.identity == SpiffeId.parse(WEB)
-            assert stream.scopes == (SHOP, GLOBAL)
+            assert stream.scopes == (SHOP, FOR_SHOP_ONLY, PUBLIC)
 
 
 @pytest.mark.e2e
@@ -269,7 +271,12 @@ def ending_soon(mesh: Authority) -> tuple[Workload, float]:
 
 @asynccontextmanager
 async def talking(
-    plane: Plane, tmp_path: Path, workload: Workload | None, *, trusts: Authority
+    to: Address,
+    tmp_path: Path,
+    workload: Workload | None,
+    *,
+    trusts: Authority,
+    method: str = SOTW_ADS,
 ) -> AsyncIterator[Talk]:
     """A stream of anyone, with a certificate or without. Raises OSError if it is not let in."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -279,10 +286,10 @@ async def talking(
     if workload is not None:
         files = workload.write(tmp_path / "anyone")
         tls.load_cert_chain(files.certificate, files.key)
-    channel = Channel(plane.address.host, plane.address.port, ssl=tls)
+    channel = Channel(to.host, to.port, ssl=tls)
     request, response = discovery_pb2.DiscoveryRequest, discovery_pb2.DiscoveryResponse
     grpc: ClientStream[Any, Any] = channel.request(
-        SOTW_ADS, Cardinality.STREAM_STREAM, request, response
+        method, Cardinality.STREAM_STREAM, request, response
     )
     await grpc.__aenter__()
     talk = Talk(grpc, delta=False)
@@ -313,7 +320,7 @@ async def test_who_has_no_valid_certificate_of_the_mesh_cannot_say_a_word(
     }[who]
     # TLS 1.3 lets a client speak before it is refused: it is told by the first answer.
     with pytest.raises((OSError, StreamTerminatedError)):  # noqa: PT012
-        async with talking(plane, tmp_path, workload, trusts=mesh) as client:
+        async with talking(plane.address, tmp_path, workload, trusts=mesh) as client:
             await client.ask(CLUSTER, node=NODE)
             await client.hear()
     assert plane.hub.streams == ()
@@ -361,7 +368,7 @@ async def test_who_is_not_what_the_node_claims_is_denied_and_told_why(
     node: dict[str, Any],
     message: str,
 ) -> None:
-    async with talking(plane, tmp_path, mesh.workload(certificate), trusts=mesh) as client:
+    async with talking(plane.address, tmp_path, mesh.workload(certificate), trusts=mesh) as client:
         await client.ask(CLUSTER, node=node)
         assert await client.ended_with() == (Status.PERMISSION_DENIED, message)
     assert plane.hub.streams == ()
@@ -375,7 +382,7 @@ def test_a_client_is_served_until_its_certificate_ends_and_told_why(
         workload, ends_at = ending_soon(mesh)
         async with (
             Plane.serving(mesh.workload(OURS).write(tmp_path / "ours")) as plane,
-            talking(plane, tmp_path, workload, trusts=mesh) as client,
+            talking(plane.address, tmp_path, workload, trusts=mesh) as client,
         ):
             await client.ask(CLUSTER, node=NODE)
             assert len((await client.hear()).resources) == 1

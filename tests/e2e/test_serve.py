@@ -7,24 +7,29 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
+from envoy.config.route.v3 import route_pb2
 from envoy.service.status.v3 import csds_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from aeraki_xds.demo.envoy import Envoy
 from aeraki_xds.demo.http import Address
 from aeraki_xds.demo.process import python_module
 from aeraki_xds.translate.bootstrap import BootstrapSettings, MutualTls, bootstrap
+from aeraki_xds.xds import HTTP_ROUTES
 from tests.e2e.conftest import LIMIT_S
+from tests.e2e.test_mtls import talking
 from tests.pki import Authority
+from tests.xds.test_wire_server import SOTW_ADS, STREAM_ROUTES
 
 pytestmark = pytest.mark.e2e
 
@@ -36,9 +41,9 @@ ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 
 @asynccontextmanager
-async def serving(*arguments: str) -> AsyncIterator[Address]:
-    """A process on the example."""
-    command = ["serve", "--config-dir", str(EXAMPLE), "--log-level", "error", *arguments]
+async def serving(*arguments: str, folder: Path = EXAMPLE) -> AsyncIterator[Address]:
+    """A process on the example, or another folder."""
+    command = ["serve", "--config-dir", str(folder), "--log-level", "error", *arguments]
     command += ["--xds-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0"]
     async with python_module("aeraki_xds", *command, announces="serving ") as (_, line):
         told = dict(word.partition("=")[::2] for word in line.split()[1:])
@@ -104,6 +109,56 @@ async def test_an_envoy_is_served_over_mutual_tls(tmp_path: Path) -> None:
             stats = await envoy.stats("cluster_manager.cds.update_success|ssl.handshake")
             assert stats["cluster_manager.cds.update_success"] == 1
             assert stats["cluster.aeraki-xds.ssl.handshake"] == 1
+
+
+PRIVATE: Final = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: s{n}, namespace: bank}}
+spec:
+  hosts: [s{n}.bank.svc.cluster.local]
+  addresses: [127.30.{high}.{low}]
+  ports: [{{number: 9090, name: tcp-metaprotocol-thrift}}]
+  exportTo: ["{to}"]
+  resolution: STATIC
+"""
+
+
+@pytest.mark.parametrize("method", [STREAM_ROUTES, SOTW_ADS])
+async def test_who_asks_for_a_thousand_names_of_another_namespace_learns_none(
+    tmp_path: Path, method: str
+) -> None:
+    count = 1_000
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "bank.yaml").write_text(
+        "---\n".join(
+            PRIVATE.format(n=n, high=n // 250, low=n % 250 + 1, to="." if n < count else "*")
+            for n in range(count + 1)
+        )
+    )
+    names = [f"s{n}.bank.svc.cluster.local_9090" for n in range(count + 1)]
+    mesh = Authority("root")
+    mesh.workload(OURS).write(tmp_path / "ours")
+
+    async def learns(xds: Address, namespace: str) -> set[str]:
+        identity = mesh.workload(f"spiffe://cluster.local/ns/{namespace}/sa/any")
+        who = {"id": "any", "metadata": {"NAMESPACE": namespace}}
+        async with talking(xds, tmp_path, identity, trusts=mesh, method=method) as client:
+            await client.ask(HTTP_ROUTES, *names, node=who)
+            response = await client.hear()
+            routes = (route_pb2.RouteConfiguration.FromString(a.value) for a in response.resources)
+            return {route.name for route in routes}
+
+    async def once_synced(xds: Address, namespace: str) -> set[str]:
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                with suppress(GRPCError, StreamTerminatedError):
+                    return await learns(xds, namespace)
+
+    async with serving("--tls-dir", str(tmp_path / "ours"), folder=folder) as xds:
+        assert await once_synced(xds, "shop") == {names[count]}
+        assert await learns(xds, "bank") == set(names)
 
 
 def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:

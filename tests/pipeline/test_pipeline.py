@@ -83,9 +83,15 @@ class Rig:
 
     def sidecar(self) -> SotwEnvoy:
         """A MetaProtocol Proxy on a stream of the route service."""
-        admitted = self.scopes.admit(Node(id="sidecar"), Peer(address="-"), only=HTTP_ROUTES)
+        return SotwEnvoy(self.server, scopes=self.scopes_of(PEER, only=HTTP_ROUTES))
+
+    def scopes_of(self, peer: Peer, *, only: TypeUrl | None) -> tuple[Scope, ...]:
+        """What a peer sees that is of the namespace its identity says."""
+        namespace = peer.identity.namespace if peer.identity is not None else "demo"
+        node = Node(id="sidecar", metadata={"NAMESPACE": namespace})
+        admitted = self.scopes.admit(node, peer, only=only)
         assert isinstance(admitted, tuple)
-        return SotwEnvoy(self.server, scopes=admitted)
+        return admitted
 
     def names(self, scope: Scope, type_url: TypeUrl) -> set[str]:
         """What a scope holds of a type."""

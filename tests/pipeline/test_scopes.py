@@ -6,11 +6,15 @@ import pytest
 from envoy.config.core.v3 import base_pb2
 
 from aeraki_xds.errors import ConfigurationError
+from aeraki_xds.mesh.names import Namespace
 from aeraki_xds.pipeline.scopes import (
     GLOBAL,
     GLOBAL_SPEC,
+    PUBLIC,
+    PUBLIC_SPEC,
     Scopes,
     ScopeSpec,
+    Share,
     everything,
     namespace_of,
     spec_of_node,
@@ -19,10 +23,11 @@ from aeraki_xds.translate.compose import Ads, MetaRds
 from aeraki_xds.translate.listeners import Variant
 from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
 from aeraki_xds.xds.identity import SpiffeId
-from aeraki_xds.xds.resource import HTTP_ROUTES, TypeUrl
+from aeraki_xds.xds.resource import HTTP_ROUTES, Scope, TypeUrl
 from aeraki_xds.xds.wire.node import read_node
 
 PEER = Peer(address="127.0.0.1:4000")
+AT_FIRST = {GLOBAL: GLOBAL_SPEC, PUBLIC: PUBLIC_SPEC}
 THRIFT_FILTER = "envoy.filters.network.thrift_proxy"
 
 
@@ -164,13 +169,15 @@ def proven(identity: SpiffeId = WEB) -> Peer:
         Node(id="sidecar~10.0.0.1~web-1.b~b", metadata={"NAMESPACE": "shop"}),
     ],
 )
-def test_a_node_that_is_where_its_certificate_says_sees_what_it_saw_in_plaintext(
+def test_a_node_that_is_where_its_certificate_says_sees_its_namespace_and_what_is_public(
     node: Node, only: TypeUrl | None
 ) -> None:
     scopes = Scopes()
-    admitted = scopes.admit(node, proven(), only=only)
-    assert admitted == Scopes().admit(node, PEER, only=only)
-    assert not isinstance(admitted, Refusal)
+    own = () if only == HTTP_ROUTES else ("ads/shop/stock/-",)
+    assert scopes.admit(node, proven(), only=only) == (*own, "restricted/shop", PUBLIC)
+    assert scopes.specs[Scope("restricted/shop")] == ScopeSpec(
+        recipe=MetaRds(), namespace=Namespace("shop"), share=Share.RESTRICTED
+    )
 
 
 @pytest.mark.parametrize("only", [None, HTTP_ROUTES])
@@ -204,13 +211,13 @@ def test_a_node_that_claims_what_its_certificate_does_not_is_denied_and_told_bot
     assert refusal == Refusal(
         reason=RefusalReason.DENIED, message=f"{OF_WEB}, the node says {claim}"
     )
-    assert scopes.specs == {GLOBAL: GLOBAL_SPEC}
+    assert scopes.specs == AT_FIRST
 
 
 def test_a_node_of_the_default_namespace_need_not_say_so() -> None:
     default = SpiffeId(trust_domain="cluster.local", namespace="default", service_account="web")
     admitted = Scopes().admit(Node(id="any"), proven(default), only=None)
-    assert admitted == ("ads/default/stock/-", GLOBAL)
+    assert admitted == ("ads/default/stock/-", "restricted/default", PUBLIC)
 
 
 @pytest.mark.parametrize("domain", ["other", "cluster.local.evil", "evil.cluster.local"])
@@ -246,7 +253,7 @@ def test_a_stream_of_the_route_service_sees_only_what_is_global() -> None:
     scopes = Scopes()
     node = Node(id="envoy", metadata={"NAMESPACE": "shop", "AERAKI_BIND": "nonsense"})
     assert scopes.admit(node, PEER, only=HTTP_ROUTES) == (GLOBAL,)
-    assert scopes.specs == {GLOBAL: GLOBAL_SPEC}
+    assert scopes.specs == AT_FIRST
 
 
 def test_an_aggregated_stream_sees_its_own_scope_first_and_then_what_is_global() -> None:
@@ -259,7 +266,7 @@ def test_proxies_that_are_alike_share_a_scope() -> None:
     one = scopes.admit(Node(id="one", metadata={"NAMESPACE": "a"}), PEER, only=None)
     two = scopes.admit(Node(id="two~x~web.a~d"), PEER, only=None)
     assert one == two
-    assert len(scopes.specs) == 2
+    assert len(scopes.specs) == len(AT_FIRST) + 1
 
 
 def test_proxies_that_differ_in_anything_do_not() -> None:

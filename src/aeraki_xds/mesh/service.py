@@ -50,6 +50,11 @@ class Service:
         """The port of that number."""
         return next((port for port in self.ports if port.number == number), None)
 
+    @property
+    def is_public(self) -> bool:
+        """Whether a proxy of any namespace may see the service."""
+        return self.exported_to is None
+
     def visible_in(self, namespace: Namespace | None) -> bool:
         """Whether a proxy of that namespace may see the service; None sees everything."""
         return namespace is None or self.exported_to is None or namespace in self.exported_to

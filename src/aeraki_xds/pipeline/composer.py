@@ -104,8 +104,8 @@ class Composer:
     def hand_over(self, host: Host, spec: ScopeSpec, ledger: Ledger) -> None:
         """Put a host's claims into a scope's ledger, or none where the scope may not see it."""
         declared = self._graph.service(host)
-        visible = declared is not None and declared[0].visible_in(spec.namespace)
-        ledger.replace(host, self._composed.get(host, NOTHING) if visible else NOTHING)
+        held = declared is not None and spec.holds(declared[0])
+        ledger.replace(host, self._composed.get(host, NOTHING) if held else NOTHING)
 
 
 def conflicts(graph: Graph, ledger: Ledger) -> Iterable[Finding]:

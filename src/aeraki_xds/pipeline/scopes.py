@@ -2,7 +2,8 @@
 
 In: nodes and their peers. Out: scope keys, opaque to the server, each with a recipe and a
 namespace, or a refusal. Proxies of one namespace, one set of filters and one bind address share a
-scope, so a fleet has few. Guaranteed: who has an identity sees no other namespace than its own.
+scope, so a fleet has few. Guaranteed: who has an identity sees no other namespace than its own, and
+learns no name that exportTo hides from it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 import structlog
 
 from aeraki_xds.errors import ConfigurationError
 from aeraki_xds.mesh.names import Namespace
+from aeraki_xds.mesh.service import Service
 from aeraki_xds.translate import thrift
 from aeraki_xds.translate.compose import Ads, MetaRds, Recipe
 from aeraki_xds.translate.listeners import BIND_VIP, Variant
@@ -25,7 +28,10 @@ from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN, SpiffeId
 from aeraki_xds.xds.resource import HTTP_ROUTES, Scope, TypeUrl
 
 GLOBAL: Final = Scope("global")
-"""MetaRDS: the same routes for everyone."""
+"""MetaRDS for who has no identity: the same routes for everyone."""
+
+PUBLIC: Final = Scope("public")
+"""MetaRDS of the services that every namespace may see."""
 
 _DECIDING_FILTERS: Final = frozenset({thrift.FILTER})
 """The filters whose presence changes what is composed; others do not split scopes."""
@@ -34,15 +40,33 @@ _DEFAULT_NAMESPACE: Final = Namespace("default")
 _NO_NAMESPACE: Final = f"nothing of a namespace, which means {_DEFAULT_NAMESPACE}"
 
 
+class Share(Enum):
+    """Which of the services that its namespace may see a scope holds. Nearly all are exported to
+    everyone: one scope holds these, and each namespace has another with the few beside them.
+    """
+
+    ALL = "all"
+    PUBLIC = "public"
+    RESTRICTED = "restricted"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScopeSpec:
     """What a scope holds; `namespace` None sees every service."""
 
     recipe: Recipe
     namespace: Namespace | None
+    share: Share = Share.ALL
+
+    def holds(self, service: Service) -> bool:
+        """Whether a service is among it."""
+        if self.share is not Share.ALL and service.is_public != (self.share is Share.PUBLIC):
+            return False
+        return service.visible_in(self.namespace)
 
 
 GLOBAL_SPEC: Final = ScopeSpec(recipe=MetaRds(), namespace=None)
+PUBLIC_SPEC: Final = ScopeSpec(recipe=MetaRds(), namespace=None, share=Share.PUBLIC)
 
 
 def everything() -> ScopeSpec:
@@ -57,7 +81,7 @@ class Scopes:
 
     def __init__(self, *, trust_domains: Collection[str] = (DEFAULT_TRUST_DOMAIN,)) -> None:
         self._trust_domains = frozenset(trust_domains)
-        self.specs: dict[Scope, ScopeSpec] = {GLOBAL: GLOBAL_SPEC}
+        self.specs: dict[Scope, ScopeSpec] = {GLOBAL: GLOBAL_SPEC, PUBLIC: PUBLIC_SPEC}
         self._filters: dict[str, frozenset[str] | None] = {"": None}
         self._log = structlog.get_logger("aeraki_xds.scopes")
 
@@ -70,8 +94,9 @@ class Scopes:
                     "identity refused", node=node.id, peer=peer.address, reason=disagreement
                 )
                 return Refusal(reason=RefusalReason.DENIED, message=disagreement)
+        shared = self._meta_rds(peer.identity)
         if only == HTTP_ROUTES:
-            return (GLOBAL,)
+            return shared
         bind = node.metadata.get("AERAKI_BIND", "")
         if not _is_bind(bind):
             message = f"node metadata AERAKI_BIND is {bind!r}: write an IP address or vip"
@@ -95,7 +120,18 @@ class Scopes:
         )
         scope = _key(spec)
         self.specs[scope] = spec
-        return (scope, GLOBAL)
+        return (scope, *shared)
+
+    def _meta_rds(self, identity: SpiffeId | None) -> tuple[Scope, ...]:
+        """The scopes with the routes that a peer may ask for by name."""
+        if identity is None:
+            return (GLOBAL,)
+        namespace = Namespace(identity.namespace)
+        restricted = Scope(f"restricted/{namespace}")
+        self.specs[restricted] = ScopeSpec(
+            recipe=MetaRds(), namespace=namespace, share=Share.RESTRICTED
+        )
+        return (restricted, PUBLIC)
 
     def _disagreement(self, identity: SpiffeId, node: Node) -> str | None:
         """Why this peer may not speak for this node."""
