@@ -78,7 +78,8 @@ class Graph:
         self._links: dict[Key, Links] = {}
         self._about: dict[tuple[Kind, Host], set[Key]] = defaultdict(set)
         self._senders: dict[Host, set[Key]] = defaultdict(set)
-        self._applications: dict[str, set[Key]] = defaultdict(set)
+        self._speaking: dict[str, set[Key]] = defaultdict(set)
+        self._declaring: dict[str, set[Key]] = defaultdict(set)
         self._held: dict[Host, set[Key]] = defaultdict(set)
 
     def update(self, changes: Iterable[Change]) -> frozenset[Host]:
@@ -199,7 +200,7 @@ class Graph:
         return BUILT_IN_CODECS.get(application) or (declared[0].spec.codec if declared else None)
 
     def _declarers(self, application: str) -> list[ApplicationProtocol]:
-        found = (self._objects[key] for key in self._applications.get(application, ()))
+        found = (self._objects[key] for key in self._declaring.get(application, ()))
         return sorted((f for f in found if isinstance(f, ApplicationProtocol)), key=age)
 
     def _keys(self, kind: Kind, host: Host) -> set[Key]:
@@ -267,7 +268,7 @@ class Graph:
         for host in links.targets:
             self._senders[host].add(key)
         for application in links.applications:
-            self._applications[application].add(key)
+            self._of_applications(key)[application].add(key)
         return touched | self._speakers(key, links)
 
     def _remove(self, key: Key) -> set[Host]:
@@ -279,15 +280,22 @@ class Graph:
             _discard(self._senders, host, key)
         touched |= self._speakers(key, links)
         for application in links.applications:
-            _discard(self._applications, application, key)
+            _discard(self._of_applications(key), application, key)
         del self._links[key], self._objects[key]
         return touched
+
+    def _of_applications(self, key: Key) -> dict[str, set[Key]]:
+        """Where an object is kept by application protocol: with who declares it, or who speaks it,
+        who may be every service there is.
+        """
+        is_declaration = key.kind is Kind.APPLICATION_PROTOCOL
+        return self._declaring if is_declaration else self._speaking
 
     def _speakers(self, key: Key, links: Links) -> set[Host]:
         """The hosts whose ports speak what an ApplicationProtocol declares."""
         if key.kind is not Kind.APPLICATION_PROTOCOL:
             return set()
-        keys = (k for name in links.applications for k in self._applications.get(name, ()))
+        keys = (k for name in links.applications for k in self._speaking.get(name, ()))
         return {host for each in keys for host in self._links[each].hosts}
 
     def _rivals(self, key: Key) -> set[Key]:
@@ -295,8 +303,7 @@ class Graph:
         links = self._links.get(key)
         if key.kind is not Kind.APPLICATION_PROTOCOL or links is None:
             return set()
-        keys = {k for name in links.applications for k in self._applications[name]}
-        return {each for each in keys if each.kind is Kind.APPLICATION_PROTOCOL}
+        return {k for name in links.applications for k in self._declaring.get(name, ())}
 
     def _hold(self, change: Change) -> frozenset[Host]:
         before = {self._full(name, change.key.namespace) for name in change.held_before}
