@@ -114,8 +114,9 @@ class Server:
     def says(self, to: Envoy) -> list[Response]:
         """Everything that is due to an Envoy, in the order in which it is written."""
         said: list[Response] = []
-        while (response := self.hub.next(to.stream)) is not None:
-            said.append(response)
+        while (response := self.hub.next(to.stream)) is not None or to.stream.session.unfinished:
+            if response is not None:
+                said.append(response)
             assert len(said) < ENDLESS, "the server does not fall silent"
         return said
 

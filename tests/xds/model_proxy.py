@@ -132,14 +132,20 @@ class Proxy:
     # --- what the server writes ---------------------------------------------------------------
 
     def is_written_to(self) -> bool:
-        """Whether the server's writer, unless blocked or asleep, had something to write."""
+        """Whether the server's writer, unless blocked or asleep, had something to write or to
+        judge.
+        """
         if self.blocked or (self.asleep and self.woken == self.envoy.woken):
             if not self.blocked:
                 self.accounts.silent()
             return False
         self.woken = self.envoy.woken
         response = self.world.server.hub.next(self.envoy.stream)
-        self.asleep = response is None
+        unfinished = self.envoy.stream.session.unfinished
+        self.asleep = response is None and not unfinished
+        if unfinished:
+            self.accounts.waits(self.envoy.stream.session.watches)
+            return True
         if response is None:
             self.accounts.silent()
             return False

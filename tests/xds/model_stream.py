@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from aeraki_xds.xds.message import DeltaRequest, Event, Response, SotwRequest
 from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, Name, Resource, Scope, TypeUrl
+from aeraki_xds.xds.watch import Watch
 from tests.xds.model_account import FIRST, Account, DeltaAccount, Due, SotwAccount
 from tests.xds.model_world import Content, World
 
@@ -39,6 +40,11 @@ class Accounts:
         if self.world.ready(self.scopes):
             owing = {type_url: due for type_url in self.of if (due := self._due(type_url))}
             assert not owing, f"was never written: {owing}"
+            self._endpoints_were_judged()
+
+    def waits(self, watches: Mapping[TypeUrl, Watch]) -> None:
+        """Nothing is written yet, for not all is judged; but endpoints may be by now."""
+        if not any(watches[each].dirty for each in (CLUSTER, ENDPOINTS) if each in watches):
             self._endpoints_were_judged()
 
     def writes(self, response: Response) -> None:

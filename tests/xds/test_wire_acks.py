@@ -22,9 +22,11 @@ from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.conversation import Conversation, Exchange
+from aeraki_xds.xds.wire.counts import Counts
 from aeraki_xds.xds.wire.drain import Drain
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS
 from aeraki_xds.xds.wire.methods import Method
+from aeraki_xds.xds.wire.quotas import Quotas
 from tests.xds.dialogue import GLOBAL, cluster, endpoints, routes
 
 TYPES: Final = (CLUSTER, ENDPOINTS, HTTP_ROUTES)
@@ -57,7 +59,8 @@ class Side:
 
     def __init__(self, dialect: Dialect, *, blind: bool, only: TypeUrl | None = None) -> None:
         self.hub = Hub(clock=lambda: 0.0)
-        self.drain = Drain(loop=asyncio.get_running_loop())
+        counts = Counts()
+        self.drain = Drain(loop=asyncio.get_running_loop(), counts=counts)
         self.outbox = Outbox()
         outbox: Any = self.outbox
         self.conversation = Conversation(
@@ -67,9 +70,11 @@ class Side:
                 drain=self.drain,
                 bodies=Bodies(),
                 limits=DEFAULT_LIMITS,
+                counts=counts,
             ),
             method=Method(dialect=dialect, only=only),
             peer=Peer(address="-"),
+            account=Quotas(limits=DEFAULT_LIMITS, counts=counts).of("peer"),
             outbox=outbox,
         )
         if blind:

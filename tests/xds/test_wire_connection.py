@@ -16,7 +16,6 @@ from typing import Any, Final, cast
 import pytest
 from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError
-from grpclib.protocol import AbstractHandler
 from grpclib.protocol import Stream as HttpStream
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
@@ -25,7 +24,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aeraki_xds.bench import frames
-from aeraki_xds.xds.wire.connection import Connection, inbox_of
+from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of
+from aeraki_xds.xds.wire.counts import Counts
+from aeraki_xds.xds.wire.limits import Limits
+from aeraki_xds.xds.wire.quotas import Quotas
 
 PATH: Final = "/a.Service/Stream"
 HEADERS: Final = [
@@ -37,6 +39,7 @@ HEADERS: Final = [
     ("te", "trailers"),
 ]
 WINDOW: Final = 200_000
+LIMITS: Final = Limits()
 """Small enough for a conversation to need more than one."""
 
 
@@ -81,7 +84,7 @@ class Heard:
         self.resumed += 1
 
 
-class Handler(AbstractHandler):
+class Handler(Handlers):
     """Reads every stream, as soon as it is told to."""
 
     def __init__(self) -> None:
@@ -89,6 +92,11 @@ class Handler(AbstractHandler):
         self.heard: dict[int, Heard] = {}
         self.cancelled: list[int] = []
         self.closed = False
+        self.done: dict[int, Callable[[], None]] = {}
+
+    def when_done(self, stream: HttpStream, then: Callable[[], None]) -> None:
+        assert stream.id is not None
+        self.done[stream.id] = then
 
     def accept(self, stream: HttpStream, headers: Any, release_stream: Callable[[], None]) -> None:
         assert stream.id is not None
@@ -127,6 +135,9 @@ class Server:
             config.__for_server__(),
             H2Configuration(client_side=False, header_encoding="ascii"),
             paths={PATH},
+            limits=LIMITS,
+            quotas=Quotas(limits=LIMITS, counts=Counts()),
+            connections=set(),
         )
         self.connection.connection_made(cast("asyncio.Transport", self.transport))
         self.taken = 0

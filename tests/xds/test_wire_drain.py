@@ -12,6 +12,7 @@ from aeraki_xds.xds.message import Response
 from aeraki_xds.xds.resource import CLUSTER, LISTENER, Name
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire.bodies import Bodies, nonce_tail
+from aeraki_xds.xds.wire.counts import Counts
 from aeraki_xds.xds.wire.drain import Drain
 from tests.xds.dialogue import cluster
 
@@ -37,7 +38,7 @@ class Writer:
 
 async def test_a_stream_has_one_turn_however_often_it_is_woken() -> None:
     turns: list[str] = []
-    drain = Drain(loop=asyncio.get_running_loop())
+    drain = Drain(loop=asyncio.get_running_loop(), counts=Counts())
     one, two = Writer(turns, "one"), Writer(turns, "two")
     for writer in (one, two, one, one):
         drain.add(writer)
@@ -52,7 +53,7 @@ async def test_a_stream_has_one_turn_however_often_it_is_woken() -> None:
 async def test_the_loop_has_its_turn_every_few_milliseconds() -> None:
     turns: list[str] = []
     clock = count(0.0, 0.001)  # each stream takes a millisecond
-    drain = Drain(loop=asyncio.get_running_loop(), clock=lambda: next(clock))
+    drain = Drain(loop=asyncio.get_running_loop(), counts=Counts(), clock=lambda: next(clock))
     for number in range(12):
         drain.add(Writer(turns, f"{number}"))
     lengths = []
@@ -64,14 +65,15 @@ async def test_the_loop_has_its_turn_every_few_milliseconds() -> None:
 
 async def test_one_streams_fault_ends_it_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
     turns: list[str] = []
-    drain = Drain(loop=asyncio.get_running_loop())
+    counts = Counts()
+    drain = Drain(loop=asyncio.get_running_loop(), counts=counts)
     good, bad = Writer(turns, "good"), Writer(turns, "bad", RuntimeError("ours"))
     drain.add(bad)
     drain.add(good)
     while drain._queue:  # writing the traceback may take more than one turn
         await asyncio.sleep(0)
     assert turns == ["bad", "good"]
-    assert drain.failures == 1
+    assert counts.write_failures == 1
     assert bad.end is not None
     assert good.end is None
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from aeraki_xds.xds.wire.counts import ConnectionRefusal, Counts
 from aeraki_xds.xds.wire.gate import Gate
 from aeraki_xds.xds.wire.limits import Limits
 
@@ -27,7 +28,8 @@ class Noting(Gate):
     most = 0
 
     def __init__(self, *, limits: Limits) -> None:
-        super().__init__(limits=limits, connection=asyncio.Protocol)
+        self.counts = Counts()
+        super().__init__(limits=limits, counts=self.counts, connection=asyncio.Protocol)
         self.began: list[float] = []
         self.ended = 0
 
@@ -81,7 +83,7 @@ async def test_only_so_many_handshakes_are_under_way_and_the_others_wait_their_t
         silent = await connect(address, 7)  # the kernel has taken them all
         await until(gate, 7)  # each is given up in the end
         assert gate.most == 3
-        assert gate.refused == 7
+        assert gate.counts.connections_refused[ConnectionRefusal.HANDSHAKE] == 7
         await close(silent)
 
 
@@ -99,7 +101,7 @@ async def test_plaintext_connections_need_not_be_paced() -> None:
     async with accepting(gate, tls=False) as address:
         writers = await connect(address, 20)
         await until(gate, 20)
-        assert gate.refused == 0
+        assert gate.counts == Counts()
         await close(writers)
 
 

@@ -6,7 +6,10 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aeraki_xds.xds.wire.counts import Counts
 from aeraki_xds.xds.wire.inbox import LARGEST_MESSAGE, Inbox
+from aeraki_xds.xds.wire.limits import Limits
+from aeraki_xds.xds.wire.quotas import Account, Quotas, Taken
 
 
 class Heard:
@@ -30,9 +33,13 @@ def framed(*messages: bytes) -> bytes:
     return b"".join(len(each).to_bytes(5, "big") + each for each in messages)
 
 
+def account() -> Account:
+    return Quotas(limits=Limits(), counts=Counts()).of("peer")
+
+
 def made() -> tuple[Inbox, Heard, list[int]]:
     given_back: list[int] = []
-    return Inbox(given_back.append), Heard(), given_back
+    return Inbox(given_back.append, account=account()), Heard(), given_back
 
 
 @given(
@@ -113,3 +120,20 @@ def test_who_does_not_read_yet_need_not_be_told_that_it_may_write() -> None:
     inbox.read_by(heard)
     inbox.resume()
     assert heard.ends == ["resumed"]
+
+
+def test_what_is_held_is_on_the_account_for_as_long_as_it_is_held() -> None:
+    inbox, heard, _ = made()
+    held = inbox.account.taken
+    inbox.feed(framed(b"waits"))
+    inbox.feed(framed(b"comes by the piece")[:9])
+    assert held[Taken.BYTES] == len(b"waits") + 9
+    inbox.read_by(heard)
+    assert held[Taken.BYTES] == 9
+    inbox.feed(framed(b"comes by the piece")[9:] + framed(b"cut")[:2])
+    assert heard.messages == [b"waits", b"comes by the piece"]
+    assert held[Taken.BYTES] == 2
+    inbox.eof()
+    assert held[Taken.BYTES] == 0
+    inbox.close()
+    assert held[Taken.BYTES] == 0

@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 from grpclib.const import Status
+from h2.connection import H2Connection
 from hpack import Decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,11 +27,14 @@ from aeraki_xds.xds import HTTP_ROUTES, Hub, Resource, Scope
 from aeraki_xds.xds.field import length_delimited, text
 from aeraki_xds.xds.wire import XdsServer, connection
 from aeraki_xds.xds.wire.connection import Connection
+from aeraki_xds.xds.wire.conversation import Conversation
+from aeraki_xds.xds.wire.inbox import Inbox
 from aeraki_xds.xds.wire.limits import Limits
 from tests.xds.dialogue import routes
 
 PATIENCE: Final = 10.0
 EVERYONE: Final = Scope("everyone")
+ADS_PATH: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 PATH: Final = "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes"
 ASK: Final = Ask(path=PATH, type_url=HTTP_ROUTES, names=("r",))
 PATIENT: Final = Limits(keepalive_time=60, first_stream=60)
@@ -254,17 +258,29 @@ async def test_a_stream_that_is_opened_on_a_retired_connection_is_not_served(
         assert status["grpc-status"] == str(Status.UNAVAILABLE.value)
 
 
-async def test_a_connection_leaves_no_timer_behind() -> None:
+@pytest.mark.parametrize("end", ["close", "reset", "cut off"])
+async def test_a_connection_that_is_gone_is_freed_without_the_collector(end: str) -> None:
     async with serving() as site:
-        for _ in range(3):
-            peer = await site.peer()
-            await peer.greets()
-            await peer.asks()
-            await peer.hears(frames.DATA, 1)
-            peer.writer.close()
-        await site.until(lambda: not site.server._server.connections)
         gc.collect()
-        assert not [each for each in gc.get_objects() if isinstance(each, Connection)]
+        gc.disable()
+        try:
+            for _ in range(3):
+                peer = await site.peer()
+                await peer.greets()
+                await peer.asks()
+                await peer.hears(frames.DATA, 1)
+                match end:
+                    case "close":
+                        peer.writer.close()
+                    case "reset":
+                        peer.writer.transport.abort()
+                    case _:
+                        await peer.says(frames.frame(frames.DATA, 0, 0, b"of no stream"))
+            await site.until(lambda: not site.server._server.connections)
+            kinds = (Connection, Conversation, Inbox, H2Connection)
+            await site.until(lambda: not any(isinstance(o, kinds) for o in gc.get_objects()))
+        finally:
+            gc.enable()
 
 
 async def test_ages_differ_so_that_not_everybody_comes_back_at_once(
@@ -323,6 +339,20 @@ async def test_a_connection_has_so_many_streams_and_no_more() -> None:
         await site.until(lambda: len(site.hub.streams) == 3)
 
 
+async def test_a_stream_has_so_many_types_and_no_more() -> None:
+    async with serving(replace(PATIENT, types=2)) as site, site.good_clients():
+        peer = await site.peer()
+        await peer.greets()
+        await peer.says(frames.call(1, ADS_PATH, "server"))
+        for number in range(3):
+            node = length_delimited(2, text(1, "peer"))
+            await peer.says(frames.message(1, node + text(4, f"type.googleapis.com/t{number}")))
+        status = await peer.is_ended(1)
+        assert status["grpc-status"] == str(Status.RESOURCE_EXHAUSTED.value)
+        assert status["grpc-message"] == "more than 2 types on one stream"
+        await site.until(lambda: len(site.hub.streams) == 3)
+
+
 async def test_a_subscription_to_too_many_names_is_refused() -> None:
     async with serving(replace(PATIENT, names=3)) as site, site.good_clients():
         peer = await site.peer()
@@ -349,6 +379,13 @@ FLOODS: Final[dict[str, Callable[[int], bytes]]] = {
     "pings": lambda _n: frames.frame(frames.PING, 0, 0, bytes(8)),
     "settings": lambda _n: frames.frame(frames.SETTINGS, 0, 0, b""),
     "unknown frames": lambda _n: frames.frame(0x77, 0, 0, b""),
+    "acknowledged settings": lambda _n: frames.frame(frames.SETTINGS, frames.ACK, 0, b""),
+    "answers to no ping": lambda _n: frames.frame(frames.PING, frames.ACK, 0, bytes(8)),
+    "windows opened by a byte": lambda _n: frames.opened(0, 1),
+    "windows of a stream opened by a byte": lambda _n: frames.opened(1, 1),
+    "resets of one stream": lambda _n: frames.frame(frames.RST_STREAM, 0, 1, bytes(4)),
+    "alternative services": lambda _n: frames.frame(0xA, 0, 0, b"\0\0"),
+    "padded empty data": lambda _n: frames.frame(frames.DATA, 8, 1, b"\1\0"),
     "priorities": lambda n: frames.frame(2, 0, 2 * n + 1, b"\0\0\0\0\1"),
     "empty data": lambda _n: frames.frame(frames.DATA, 0, 1, b""),
     "rapid reset": rapid_reset,

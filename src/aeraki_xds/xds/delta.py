@@ -2,13 +2,15 @@
 
 In: requests, names that may have changed. Out: the resources that are due and the names that are
 gone. Guaranteed: an explicit subscription is always answered, with the resource or its absence;
-a refused (name, version) is not sent again; nothing else is sent twice at one version.
+a refused (name, version) is not sent again; nothing else is sent twice at one version; a response
+is of a size that can be made and read in one go.
 Rules: xDS protocol, "Incremental xDS"; rulings in docs/decisions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from aeraki_xds.xds.message import Acked, DeltaRequest, Event, Nacked, Subscribed
 from aeraki_xds.xds.resource import (
@@ -22,6 +24,10 @@ from aeraki_xds.xds.resource import (
 from aeraki_xds.xds.snapshot import View, by_name
 from aeraki_xds.xds.watch import Content, Watch, blamed
 
+MOST: Final = 2000
+"""Names of a response; of more the next one says the rest: in this dialect each response is a
+change to what the client holds."""
+
 
 class DeltaWatch(Watch):
     """A type's state. A NACKed version stays in `sent`: it is parked until its bytes change."""
@@ -32,10 +38,12 @@ class DeltaWatch(Watch):
         self.parked: dict[Name, str] = {}
         self.owes_first_answer = False
         self._asked: set[Name] = set()
+        self._absent: set[Name] = set()
         self._in_flight: dict[Name, str] | None = None
 
     def receive(self, request: DeltaRequest) -> tuple[Event, ...]:
         """Take a request. (Un)subscriptions count whatever the nonce says (statement 14)."""
+        self._reconsider()
         verdict = self._verdict(request) if request.nonce and self._started else None
         return tuple(event for event in (verdict, self._subscribe(request)) if event)
 
@@ -73,14 +81,12 @@ class DeltaWatch(Watch):
     def _subscribe(self, request: DeltaRequest) -> Event | None:
         first, self._started = not self._started, True
         had_wildcard = self.subscription.wildcard
-        if first:
-            self.sent.update(request.initial_versions)
-            self.dirty.update(request.initial_versions)
-        added, removed = self.subscription.update(
-            request.subscribe, request.unsubscribe, first=first
-        )
+        subscribe = frozenset(request.subscribe)
+        added, removed = self.subscription.update(subscribe, request.unsubscribe, first=first)
         wildcard = self.subscription.wildcard
-        self._subscribed(request, first=first)
+        if first:
+            self._brings(request.initial_versions)
+        self._subscribed(subscribe, request.initial_versions if first else {})
         if wildcard and not had_wildcard:
             self.dirty.update(self._view.all(self.type_url))
             self.owes_first_answer = first and not request.initial_versions
@@ -91,16 +97,27 @@ class DeltaWatch(Watch):
             return None
         return Subscribed(type_url=self.type_url, added=added, removed=removed, wildcard=wildcard)
 
-    def _subscribed(self, request: DeltaRequest, *, first: bool) -> None:
+    def _subscribed(self, subscribe: frozenset[Name], brought: Mapping[Name, str]) -> None:
         """Naming a resource asks for it, had or not (statement 35), but for one case: what a
         reconnecting client says that it has is judged by its version. Endpoints are sent even
         then: a cluster that warms waits for them (statement 46).
         """
-        spared = request.initial_versions if first and self.type_url != ENDPOINTS else {}
-        for name in self.subscription.names.intersection(request.subscribe):
-            if name not in spared:
-                self._asked.add(name)
-            self.dirty.add(name)
+        names = self.subscription.names
+        named = subscribe if subscribe is names else subscribe & names
+        self.dirty |= named
+        spared = brought if self.type_url != ENDPOINTS else {}
+        self._asked |= named.difference(spared) if spared else named
+
+    def _brings(self, versions: Mapping[Name, str]) -> None:
+        """What a reconnecting client holds (statement 40). What it does not want need not be known:
+        if it is asked for later, it is sent in any case.
+        """
+        if self.subscription.wildcard:
+            self.sent = dict(versions)
+        else:
+            wanted = self.subscription.names.intersection(versions)
+            self.sent = {name: versions[name] for name in wanted}
+        self.dirty.update(self.sent)
 
     def _unsubscribed(self, removed: frozenset[Name], *, lost_wildcard: bool) -> None:
         if self.subscription.wildcard:
@@ -117,6 +134,11 @@ class DeltaWatch(Watch):
     def _held_names(self) -> Iterable[Name]:
         return self.sent
 
+    def _reconsider(self) -> None:
+        super()._reconsider()
+        self.dirty |= self._absent
+        self._absent.clear()
+
     def updates(self) -> Content | None:
         """What is new or changed, and that a name does not exist which the client never had.
 
@@ -125,35 +147,45 @@ class DeltaWatch(Watch):
         """
         if not (self.dirty or self.owes_first_answer):
             return None
-        due: dict[Name, Resource] = {}
-        gone: set[Name] = set()
-        later: set[Name] = set()
-        for name in self.dirty:
-            current = self._view.get(self.type_url, name)
-            if current is not None:
-                if self._is_due(name, current):
-                    due[name] = current
-            elif self.subscription.wants(name) and self.type_url not in KEEPS_ON_REMOVAL:
-                if name in self.sent:
-                    later.add(name)
-                    if name in self._forced:
-                        # A cluster waits for it: if it is back in time, it is due at any version.
-                        self._asked.add(name)
-                elif name in self._asked or name in self._forced:
-                    gone.add(name)
-        self.dirty = later
-        self._forced.clear()
-        owes, self.owes_first_answer = self.owes_first_answer, False
-        if not (due or gone or owes):
+        for name in self._some():
+            self._judge(name)
+        due, gone = self._due, self._absent
+        if self.dirty and len(due) + len(gone) < MOST:
             return None
+        self._judge_forced_again()
+        if self.dirty:
+            self._forced.difference_update(due, gone)
+        else:
+            self._forced.clear()
+        if not (due or gone or self.owes_first_answer):
+            return None
+        self.owes_first_answer = False
+        self._due, self._absent = {}, set()
         return self._content(due, gone)
 
-    def removals(self) -> Content | None:
-        """What is gone.
+    def _judge(self, name: Name) -> None:
+        """Decide whether a name is due, absent, leaving or nothing of these."""
+        self._due.pop(name, None)
+        self._absent.discard(name)
+        self.leaving.discard(name)
+        current = self._view.get(self.type_url, name)
+        if current is not None:
+            if self._is_due(name, current):
+                self._due[name] = current
+        elif self.subscription.wants(name) and self.type_url not in KEEPS_ON_REMOVAL:
+            if name in self.sent:
+                self.leaving.add(name)
+                if name in self._forced:
+                    # A cluster waits for it: if it is back in time, it is due at any version.
+                    self._asked.add(name)
+            elif name in self._asked or name in self._forced:
+                self._absent.add(name)
 
-        To be called when `updates` has nothing more: then nothing but what is gone is dirty.
-        """
-        gone, self.dirty = self.dirty, set()
+    def removals(self) -> Content | None:
+        """What is gone; to be called when no name is dirty."""
+        if len(self.leaving) > MOST:
+            return self._content({}, {self.leaving.pop() for _ in range(MOST)})
+        gone, self.leaving = self.leaving, set()
         return self._content({}, gone) if gone else None
 
     def _is_due(self, name: Name, current: Resource) -> bool:

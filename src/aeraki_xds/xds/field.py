@@ -16,6 +16,11 @@ FIXED64: Final = 1
 LENGTH: Final = 2
 FIXED32: Final = 5
 
+_SHORT: Final = 5
+"""Bytes that a tag or a length may take: they are of 32 bits."""
+
+_LARGEST_TAG: Final = (1 << 32) - 1
+
 
 class MalformedError(ValueError):
     """Bytes that are not a protobuf message."""
@@ -43,18 +48,20 @@ def text(number: int, value: str) -> bytes:
     return length_delimited(number, value.encode()) if value else b""
 
 
-def read_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
-    """Decode a varint at offset `at`: its value and the offset behind it."""
+def read_varint(data: bytes | memoryview, at: int, longest: int = 10) -> tuple[int, int]:
+    """Decode a varint at offset `at`, of `longest` bytes at most: its value, of which 64 bits
+    count, and the offset behind it. Raises MalformedError.
+    """
     value = shift = 0
     while True:
-        if at >= len(data) or shift > 63:
+        if at >= len(data) or shift >= 7 * longest:
             message = f"varint cut off or too long at byte {at}"
             raise MalformedError(message)
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value & 0xFFFF_FFFF_FFFF_FFFF, at
         shift += 7
 
 
@@ -72,13 +79,13 @@ def scan(data: bytes | memoryview) -> Iterator[tuple[int, int, memoryview]]:
         tag = view[at]
         at += 1
         if tag >= 0x80:
-            tag, at = read_varint(view, at - 1)
+            tag, at = read_varint(view, at - 1, _SHORT)
         wire_type = tag & 7
         if wire_type == LENGTH:
             size = view[at] if at < end else 0x80
             at += 1
             if size >= 0x80:
-                size, at = read_varint(view, at - 1)
+                size, at = read_varint(view, at - 1, _SHORT)
             stop = at + size
         elif wire_type == VARINT:
             _, stop = read_varint(view, at)
@@ -89,8 +96,11 @@ def scan(data: bytes | memoryview) -> Iterator[tuple[int, int, memoryview]]:
         else:
             message = f"wire type {wire_type} at byte {at}"
             raise MalformedError(message)
-        if stop > end or tag >> 3 == 0:
+        if stop > end:
             message = f"field {tag >> 3} runs past the end at byte {at}"
+            raise MalformedError(message)
+        if not 7 < tag <= _LARGEST_TAG:
+            message = f"no field has the number {tag >> 3}, at byte {at}"
             raise MalformedError(message)
         yield tag >> 3, wire_type, view[at:stop]
         at = stop

@@ -1,8 +1,9 @@
 """Where publications meet streams: one reference swap, then exactly those concerned are woken.
 
 In: `publish` (what changed in a scope), `receive` (what a stream asked). Out: calls of a stream's
-`wake`. Guaranteed: a change costs O(subscribers of the changed names) and nothing to the others;
-nothing is served before `publish` was first called for every scope of a stream.
+`wake`. Guaranteed: a change costs O(subscribers of the changed names), a look at each stream that
+names many, and nothing to the others; nothing is served before `publish` was first called for every
+scope of a stream.
 
 What happens is counted as it happens (`tally`), for the operator's pages.
 """
@@ -23,6 +24,10 @@ from aeraki_xds.xds.snapshot import Changed, Snapshot, View
 from aeraki_xds.xds.tally import Change, Tally, Totals
 
 Key = TypeVar("Key")
+
+_BROAD: Final = 1000
+"""A stream that names more of a type is asked at each change of the type whether it is concerned,
+for as long as it lasts: to index a hundred thousand names would take half a second."""
 
 _BEHIND: Final = 16
 """A stream that owes answers to so many changes is not waited for in those that follow: it shows as
@@ -58,7 +63,7 @@ class Stream:
     """A connected stream: its session, what it sees, and how to wake its writer.
 
     `only` is the type that its service implies, None on an aggregated one; `due` lists the types of
-    which changes are due.
+    which changes are due, `broad` those of which it names more than is worth an index.
     """
 
     number: int
@@ -71,6 +76,7 @@ class Stream:
     only: TypeUrl | None = None
     status: dict[TypeUrl, TypeStatus] = field(default_factory=dict)
     due: list[TypeStatus] = field(default_factory=list)
+    broad: frozenset[TypeUrl] = frozenset()
 
     def status_of(self, type_url: TypeUrl) -> TypeStatus:
         """What the stream was sent of a type and what it said to it."""
@@ -117,6 +123,7 @@ class Hub:
         self._streams: dict[Scope, set[Stream]] = {}
         self._named: dict[ResourceId, set[Stream]] = {}
         self._wildcard: dict[tuple[Scope, TypeUrl], set[Stream]] = {}
+        self._broad: dict[tuple[Scope, TypeUrl], set[Stream]] = {}
 
     @property
     def scopes(self) -> Iterable[Scope]:
@@ -175,9 +182,11 @@ class Hub:
     def close(self, stream: Stream) -> None:
         """Forget a stream and everything that it watched; its siblings keep theirs."""
         for watch in stream.session.watches.values():
-            self._unwatch(stream, watch.type_url, watch.subscription.names)
+            if watch.type_url not in stream.broad:
+                self._unwatch(stream, watch.type_url, watch.subscription.names)
             for scope in stream.scopes:
                 _discard(self._wildcard, (scope, watch.type_url), stream)
+                _discard(self._broad, (scope, watch.type_url), stream)
         for scope in stream.scopes:
             _discard(self._streams, scope, stream)
             if scope not in self._streams:
@@ -216,7 +225,7 @@ class Hub:
             status.sent_nonce, status.sent_version = response.nonce, response.version
             status.sent_at = self._clock()
             status.totals.pushed(response.resources)
-        elif stream.due:
+        elif stream.due and not stream.session.unfinished:
             _said_all(stream)
         return response
 
@@ -263,6 +272,13 @@ class Hub:
         concerned: set[Stream] = set()
         for type_url, names in changed.items():
             everyone = self._wildcard.get((scope, type_url), set())
+            for stream in self._broad.get((scope, type_url), set()) - everyone:
+                wanted = names & stream.session.watches[type_url].subscription.names
+                if wanted:
+                    stream.session.mark(type_url, wanted)
+                    concerned.add(stream)
+                    if change is not None:
+                        _concern(stream, type_url, change)
             for stream in everyone:
                 stream.session.mark(type_url, names)
                 if change is not None:
@@ -306,14 +322,27 @@ class Hub:
         return status
 
     def _watch(self, stream: Stream, event: Subscribed) -> None:
-        for name in event.added:
-            self._named.setdefault(ResourceId(event.type_url, name), set()).add(stream)
-        self._unwatch(stream, event.type_url, event.removed)
+        if event.type_url not in stream.broad:
+            self._index(stream, event)
         for scope in stream.scopes:
             if event.wildcard:
                 self._wildcard.setdefault((scope, event.type_url), set()).add(stream)
             else:
                 _discard(self._wildcard, (scope, event.type_url), stream)
+
+    def _index(self, stream: Stream, event: Subscribed) -> None:
+        type_url = event.type_url
+        names = stream.session.watches[type_url].subscription.names
+        if len(names) <= _BROAD:
+            for name in event.added:
+                self._named.setdefault(ResourceId(type_url, name), set()).add(stream)
+            self._unwatch(stream, type_url, event.removed)
+            return
+        if names is not event.added:
+            self._unwatch(stream, type_url, (names - event.added) | event.removed)
+        stream.broad |= {type_url}
+        for scope in stream.scopes:
+            self._broad.setdefault((scope, type_url), set()).add(stream)
 
     def _unwatch(self, stream: Stream, type_url: TypeUrl, names: Iterable[Name]) -> None:
         for name in names:

@@ -54,6 +54,7 @@ class Session:
     def __init__(self, *, dialect: Dialect, view: View) -> None:
         self.dialect: Final = dialect
         self.watches: dict[TypeUrl, SotwWatch | DeltaWatch] = {}
+        self.unfinished = False
         self._view = view
         self._order: list[SotwWatch | DeltaWatch] = []
         self._removal_order: list[SotwWatch | DeltaWatch] = []
@@ -89,7 +90,10 @@ class Session:
             watch.refresh()
 
     def next(self) -> Response | None:
-        """The next response to write, or None when the client has all that it asked for."""
+        """The next response to write, or None when the client has all that it asked for; or, if
+        `unfinished` says so, when not all is judged yet and it is to be called again.
+        """
+        self.unfinished = False
         if not self._view.ready:
             return None
         for watch in self._order:
@@ -97,8 +101,11 @@ class Session:
                 response = self._response_of(watch, watch.updates)
                 if response is not None:
                     return response
+                if watch.dirty:
+                    self.unfinished = True
+                    return None
         for watch in self._removal_order:
-            if watch.dirty:
+            if watch.leaving:
                 response = self._response_of(watch, watch.removals)
                 if response is not None:
                     return response

@@ -10,11 +10,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from aeraki_xds.xds.message import Acked, Event, Nacked, SotwRequest, Stale, Subscribed
 from aeraki_xds.xds.resource import Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View, by_name
 from aeraki_xds.xds.watch import Content, Watch, blamed
+
+MOST: Final = 10_000
+"""Resources of a response that need not hold everything. Of more the next response holds the rest;
+it is not less, for the client answers each with its whole list of names."""
 
 
 class SotwWatch(Watch):
@@ -79,6 +84,7 @@ class SotwWatch(Watch):
                 return None
             self._took(in_flight)
             return Acked(type_url=self.type_url, nonce=request.nonce)
+        self._reconsider()
         refused = self._refused(request.error, in_flight or {})
         self.parked.update(refused)
         return Nacked(
@@ -98,6 +104,7 @@ class SotwWatch(Watch):
         }
 
     def _subscribe(self, names: tuple[Name, ...]) -> Event | None:
+        self._reconsider()
         self._listed = names
         had_wildcard = self.subscription.wildcard
         added, removed = self.subscription.replace(names)
@@ -157,28 +164,34 @@ class PartialWatch(SotwWatch):
 
     def updates(self) -> Content | None:
         """What is new or changed, or forced."""
-        dirty, self.dirty = self.dirty, set()
-        forced = self._forced
-        due: dict[Name, Resource] = {}
-        for name in dirty:
-            current = self._view.get(self.type_url, name)
-            if current is None:
-                if name in forced:
-                    # The client waits for it: when it is back, it is due at any version.
-                    self._held.pop(name, None)
-                    self.parked.pop(name, None)
-            elif name in forced or self._is_due(name, current):
-                due[name] = current
+        for name in self._some():
+            self._judge(name)
+        forced, due = self._forced, self._due
+        if self.dirty and len(due) < MOST:
+            return None
+        self._judge_forced_again()
         if forced:
             self._unasked.update(name for name in due if not self.subscription.wants(name))
-            self._forced = set()
+            self._forced = forced.difference(due) if self.dirty else set()
         if not due:
             return None
+        self._due = {}
         for name in self.parked and due:
             self.parked.pop(name, None)
         self._held.update(due)
         self._in_flight = due
         return by_name(due), ()
+
+    def _judge(self, name: Name) -> None:
+        current = self._view.get(self.type_url, name)
+        if current is not None and (name in self._forced or self._is_due(name, current)):
+            self._due[name] = current
+            return
+        self._due.pop(name, None)
+        if current is None and name in self._forced:
+            # The client waits for it: when it is back, it is due at any version.
+            self._held.pop(name, None)
+            self.parked.pop(name, None)
 
     def removals(self) -> Content | None:
         """Nothing."""
@@ -205,35 +218,36 @@ class FullStateWatch(SotwWatch):
 
     def updates(self) -> Content | None:
         """Everything, when something is new or changed. It still holds what is gone."""
-        due: list[Name] = []
-        gone: set[Name] = set()
-        for name in self.dirty:
-            current = self._view.get(self.type_url, name)
-            if current is None:
-                if name in self.sent:
-                    gone.add(name)
-            elif self._is_due(name, current):
-                due.append(name)
-        self.dirty = gone
-        if not due:
+        for name in self._some():
+            self._judge(name)
+        due, gone = self._due, self.leaving
+        if self.dirty or not due:
             return None
         for name in due:
             self.parked.pop(name, None)
+        due.clear()
         wanted = self._wanted()
         if gone:
             wanted = {**{name: self.sent[name] for name in gone}, **wanted}
         return self._content(wanted)
 
-    def removals(self) -> Content | None:
-        """Everything, without what is gone.
+    def _judge(self, name: Name) -> None:
+        self._due.pop(name, None)
+        self.leaving.discard(name)
+        current = self._view.get(self.type_url, name)
+        if current is None:
+            if name in self.sent:
+                self.leaving.add(name)
+        elif self._is_due(name, current):
+            self._due[name] = current
 
-        To be called when `updates` has nothing more: then nothing but what is gone is dirty.
-        """
-        if not self.dirty:
+    def removals(self) -> Content | None:
+        """Everything, without what is gone; to be called when no name is dirty."""
+        if not self.leaving:
             return None
-        for name in self.dirty:
+        for name in self.leaving:
             self.parked.pop(name, None)
-        self.dirty = set()
+        self.leaving = set()
         return self._content(self._wanted())
 
     def _wanted(self) -> Mapping[Name, Resource]:

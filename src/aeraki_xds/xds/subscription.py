@@ -41,7 +41,7 @@ class Subscription:
         if wanted:
             self._legacy = False
         self.wildcard = self._may_wildcard and (WILDCARD in wanted or self._legacy)
-        return self._set(wanted - {WILDCARD})
+        return self._set(wanted)
 
     def update(
         self, subscribe: Iterable[Name], unsubscribe: Iterable[Name], *, first: bool
@@ -56,9 +56,13 @@ class Subscription:
             self.wildcard = self._may_wildcard
         if WILDCARD in minus:
             self.wildcard = False
-        return self._set((self.names | plus) - minus - {WILDCARD})
+        wanted = self.names | plus if self.names else plus
+        return self._set(wanted - minus if minus else wanted)
 
     def _set(self, names: frozenset[Name]) -> tuple[frozenset[Name], frozenset[Name]]:
-        before = self.names
-        self.names = names
-        return names - before, before - names
+        # There may be a hundred thousand: nothing is copied that stays as it is.
+        if WILDCARD in names:
+            names -= {WILDCARD}
+        before, self.names = self.names, names
+        added = names - before if before else names
+        return added, before - names if before else before

@@ -2,6 +2,7 @@
 
 In: names that may have changed. Out, from the dialect's own class: the resources that are due,
 judged when a response is about to be written. Names are collected, the world is never rescanned.
+Guaranteed: one call judges a bounded number of names, so that a large subscription holds up nobody.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from aeraki_xds.xds.snapshot import View
 from aeraki_xds.xds.subscription import Subscription
 
 _BEFORE_A_NAME: Final = " ,\n\t"
+
+SLICE: Final = 1000
+"""Names that are judged at a time: some milliseconds."""
 
 Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
 """The resources of a response, and the names that it says are gone."""
@@ -41,7 +45,8 @@ def _is_named(name: Name, error: str) -> bool:
 class Watch(ABC):
     """A type's subscription and what may be due of it.
 
-    `nonce` is that of the newest response, `dirty` are the names to be judged. What is known of a
+    `nonce` is that of the newest response, `dirty` are the names to be judged, `leaving` those that
+    were judged to be gone and are said to be when there is nothing else to say. What is known of a
     name that was sent differs between the dialects, so they keep it.
     """
 
@@ -55,7 +60,10 @@ class Watch(ABC):
         self._view = view
         self._started = False
         self.dirty: set[Name] = set()
+        self.leaving: set[Name] = set()
+        self._due: dict[Name, Resource] = {}
         self._forced: set[Name] = set()
+        self._in_slices = False
 
     def mark(self, names: Iterable[Name]) -> None:
         """These names changed in the snapshot; the answer is judged when it is written."""
@@ -63,6 +71,7 @@ class Watch(ABC):
 
     def refresh(self) -> None:
         """Judge every wanted and every held name again: a scope was composed."""
+        self._reconsider()
         self.dirty.update(self.subscription.names, self._held_names())
         if self.subscription.wildcard:
             self.dirty.update(self._view.all(self.type_url))
@@ -72,14 +81,43 @@ class Watch(ABC):
         self._forced.update(names)
         self.dirty.update(names)
 
+    def _some(self) -> Iterable[Name]:
+        """Names to judge now, taken off those that are dirty. What was judged before counts no
+        longer for a name that became dirty again.
+        """
+        if len(self.dirty) > SLICE:
+            self._in_slices = True
+            return [self.dirty.pop() for _ in range(SLICE)]
+        dirty, self.dirty = self.dirty, set()
+        return dirty
+
+    def _judge_forced_again(self) -> None:
+        """Before anything is said of what was judged in slices: who changes what is forced and not
+        asked for marks it for nobody.
+        """
+        if self._in_slices:
+            self._in_slices = bool(self.dirty)
+            for name in self._forced - self.dirty:
+                self._judge(name)
+
+    def _reconsider(self) -> None:
+        """What names were judged by is no longer so: judge them again."""
+        self.dirty.update(self._due, self.leaving)
+        self._due.clear()
+        self.leaving.clear()
+
+    @abstractmethod
+    def _judge(self, name: Name) -> None:
+        """Decide whether a name is due, leaving or nothing of these."""
+
     @abstractmethod
     def _held_names(self) -> Iterable[Name]:
         """What the client holds, as far as we know."""
 
     @abstractmethod
     def updates(self) -> Content | None:
-        """What is new or changed."""
+        """What is new or changed. None while names are dirty: not all was judged, call again."""
 
     @abstractmethod
     def removals(self) -> Content | None:
-        """What is gone; to be called when `updates` has nothing more."""
+        """What is gone; to be called when no name is dirty."""

@@ -3,39 +3,40 @@
 In: bytes of the transport. Out: payloads to inboxes, turns to conversations whose clients read
 again. Guaranteed: the same messages, windows and errors as without the shortcut, however the bytes
 are split; a frame of an unknown type is ignored (RFC 9113, section 5.5), which grpclib does not. A
-connection that opens no stream, that is old, or that keeps h2 busy with frames that carry nothing,
-is closed, and none of them delays the others by more than some milliseconds.
+connection that opens no stream, that is old, that keeps h2 busy with frames that carry nothing, or
+whose identity has too many, is closed, and none of them delays the others by more than some
+milliseconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from abc import abstractmethod
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final, cast
 
 import structlog
 from grpclib.config import Configuration
+from grpclib.exceptions import GRPCError
 from grpclib.protocol import AbstractHandler, H2Protocol
 from grpclib.protocol import Stream as HttpStream
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 from h2.events import (
-    DataReceived,
-    PingReceived,
-    PriorityUpdated,
     RemoteSettingsChanged,
     RequestReceived,
-    StreamReset,
     UnknownFrameReceived,
     WindowUpdated,
 )
 from h2.settings import SettingCodes
 
+from aeraki_xds.xds.wire.budget import Budget
 from aeraki_xds.xds.wire.inbox import Inbox
-from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
+from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.outbox import Outbox
+from aeraki_xds.xds.wire.quotas import Account, Quotas, Taken, identity_at
 from aeraki_xds.xds.wire.tls import Expiry
 from aeraki_xds.xds.wire.windows import Windows
 
@@ -43,16 +44,12 @@ _SLICE: Final = 16 << 10
 """Bytes that h2 is given at a time: a read of a quarter of a megabyte may hold twenty thousand
 frames, which would take h2 half a second."""
 
-_CARRYING_NOTHING: Final = (
-    PingReceived,
-    PriorityUpdated,
-    RemoteSettingsChanged,
-    StreamReset,
-    UnknownFrameReceived,
-)
-
 _GO_AWAY: Final = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
 """GOAWAY without an error (RFC 9113, section 6.8)."""
+
+_HEADERS: Final = frozenset(
+    (":method", ":scheme", ":path", ":authority", "content-type", "te", "grpc-timeout")
+)
 
 _STEP: Final = 0.05
 """Seconds between two looks at whether the last stream has ended."""
@@ -62,25 +59,37 @@ _OLD: Final = "this connection has reached its age: connect again"
 _LOG: Final = structlog.get_logger("aeraki_xds.xds")
 
 
+class Handlers(AbstractHandler):
+    """grpclib's handlers of the streams of a connection, which also say when one is done."""
+
+    @abstractmethod
+    def when_done(self, stream: HttpStream, then: Callable[[], None]) -> None:
+        """Call `then` once the stream's handler has ended, whatever ended it and however early."""
+
+
 class Connection(H2Protocol):
     """grpclib's protocol, with an inbox in place of the buffer of every stream of `paths`."""
 
     def __init__(
         self,
-        handler: AbstractHandler,
+        handler: Handlers,
         config: Configuration,
         h2_config: H2Configuration,
         *,
         paths: Collection[str],
-        limits: Limits = DEFAULT_LIMITS,
-        connections: set[Connection] | None = None,
+        limits: Limits,
+        quotas: Quotas,
+        connections: set[Connection],
     ) -> None:
         super().__init__(handler, config, h2_config)
+        self._handlers = handler
         self._paths = paths
         self._limits = limits
-        self._connections = connections if connections is not None else set()
-        self._frames = float(limits.frames)
-        self._frames_at = 0.0
+        self._quotas = quotas
+        self._account: Account | None = None
+        self._connections = connections
+        self._opened_by = 0
+        self._reads_again = False
         self._timer: asyncio.TimerHandle | None = None
         self._used = False
         self._retired = False
@@ -98,29 +107,38 @@ class Connection(H2Protocol):
         self.connection.flush()
         processors: dict[Any, Any] = self.processor.processors
         processors[UnknownFrameReceived] = _ignore
-        for kind in _CARRYING_NOTHING:
-            processors[kind] = partial(self._counted, processors[kind])
-        processors[DataReceived] = self._data
+        processors[RemoteSettingsChanged] = self._settings_changed
         processors[RequestReceived] = self._opened
         processors[WindowUpdated] = self._window_updated
         self._connections.add(self)
         self._expiry = Expiry(transport, self.retire)
         self._loop = asyncio.get_running_loop()
+        self._budget = Budget(limits=self._limits, clock=self._loop.time)
         self._next(self._limits.first_stream, self._close_unused)
+        self._enter(self._quotas.of(identity_at(transport)))
 
     def data_received(self, data: bytes) -> None:
         """Take what is plain DATA, and leave the rest to h2."""
         taken = self._take(data)
         while taken < len(data) and not self.connection.is_closing():
-            super().data_received(data[taken : taken + _SLICE])
+            piece = data[taken : taken + _SLICE]
+            if not self._budget.allows(piece, sent=self._windows.sent(self._opened_by)):
+                self._cut_off(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
+                return
+            super().data_received(piece)
             taken += _SLICE
             if self._windows.overlong():
                 self._cut_off(ErrorCodes.FRAME_SIZE_ERROR, "a frame is too long")
+        if self._reads_again:
+            self._reads_again = False
+            self._resume()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The transport is gone."""
         self._connections.discard(self)
         self._expiry.cancel()
+        if self._account is not None:
+            self._account.give_back(Taken.CONNECTIONS)
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
@@ -152,6 +170,15 @@ class Connection(H2Protocol):
     def abort(self) -> None:
         """Close at once, whatever has not been written."""
         self._transport.abort()
+
+    def _enter(self, account: Account) -> None:
+        """Be accounted for, or leave."""
+        try:
+            account.take(Taken.CONNECTIONS)
+        except GRPCError:  # counted and said there
+            self.close()
+        else:
+            self._account = account
 
     def _leave(self, latest: float) -> None:
         if not self._streams or self._loop.time() >= latest:
@@ -187,47 +214,45 @@ class Connection(H2Protocol):
         return inbox if isinstance(inbox, Inbox) else None
 
     def _opened(self, event: RequestReceived) -> None:
-        self._count()
         if self.connection.is_closing():
             return
         if not self._used:
             self._used = True
             self._retire_in_time()
+        event.headers = cast("Any", [each for each in event.headers if _is_ours(*each)])
         self.processor.process_request_received(event)
         stream = self._streams[event.stream_id]
         headers: dict[Any, Any] = dict(event.headers)
         if headers.get(":path") in self._paths:
-            inbox = Inbox(partial(self.connection.ack, event.stream_id))
-            stream.buffer = cast("Any", inbox)
-            if self._retired:
-                inbox.dismiss(_OLD)
+            self._account_for(stream)
+
+    def _account_for(self, stream: HttpStream) -> None:
+        """Give a stream its inbox, and count it for as long as its handler lasts."""
+        account = self._account
+        assert account is not None
+        assert stream.id is not None
+        inbox = Inbox(partial(self.connection.ack, stream.id), account=account)
+        stream.buffer = cast("Any", inbox)
+        try:
+            account.take(Taken.STREAMS)
+        except GRPCError as failure:
+            inbox.refuse(failure)
+            return
+        self._handlers.when_done(stream, partial(_ended, self._streams, stream, inbox))
+        if self._retired:
+            inbox.dismiss(_OLD)
 
     def _window_updated(self, event: WindowUpdated) -> None:
         self.processor.process_window_updated(event)
         if event.stream_id == 0:
-            self._resume()
+            self._opened_by += event.delta or 0
+            self._reads_again = True
         elif inbox := self._inbox(event.stream_id):
             inbox.resume()
 
-    def _data(self, event: DataReceived) -> None:
-        if not event.flow_controlled_length:
-            self._count()
-        self.processor.process_data_received(event)
-
-    def _counted(self, process: Callable[[Any], None], event: Any) -> None:
-        self._count()
-        process(event)
-        if isinstance(event, RemoteSettingsChanged):
-            self._resume()
-
-    def _count(self) -> None:
-        """Cut a client off that sends more than its share of frames that carry nothing."""
-        now = self._loop.time()
-        refilled = (now - self._frames_at) * self._limits.frames_per_second
-        self._frames = min(self._frames + refilled, self._limits.frames) - 1
-        self._frames_at = now
-        if self._frames < 0:
-            self._cut_off(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
+    def _settings_changed(self, event: RemoteSettingsChanged) -> None:
+        self.processor.process_remote_settings_changed(event)
+        self._reads_again = True
 
     def _cut_off(self, code: ErrorCodes, reason: str) -> None:
         if self.connection.is_closing():
@@ -255,6 +280,17 @@ class Connection(H2Protocol):
                 inbox.resume()
 
 
+def _ended(streams: dict[int, HttpStream], stream: HttpStream, inbox: Inbox) -> None:
+    """A stream's handler is done. (Not the connection's: it may be gone before its streams are.)"""
+    assert stream.id is not None
+    streams.pop(stream.id, None)
+    inbox.close()
+    inbox.account.give_back(Taken.STREAMS)
+    error = stream.wrapper._error if stream.wrapper is not None else None
+    if error is not None:  # its frames, and those of what it came from, refer to all this: a cycle
+        error.__traceback__ = error.__context__ = None
+
+
 def inbox_of(stream: HttpStream) -> Inbox:
     """The inbox that the connection gave to a stream."""
     inbox: object = stream.buffer
@@ -274,6 +310,14 @@ def outbox_of(stream: HttpStream) -> Outbox | None:
         transport=stream._transport,
         writable=stream.connection.write_ready,
     )
+
+
+def _is_ours(name: Any, value: Any) -> bool:
+    """Whether a header decides something. grpclib decodes all others, too, and where it cannot it
+    logs a stack trace and leaves the call unanswered; and it takes a timeout of any length, where
+    gRPC has eight digits and a unit.
+    """
+    return name in _HEADERS and (name != "grpc-timeout" or len(value) <= 9)
 
 
 def _ignore(_event: UnknownFrameReceived) -> None:

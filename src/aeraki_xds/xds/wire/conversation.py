@@ -2,8 +2,8 @@
 
 In: whole messages from the inbox, the turns that the drain gives. Out: messages into the outbox;
 how the stream has to end. Guaranteed: requests are handled in the order in which they came, each at
-once; a response is judged only when it can be written, so a client that does not read is sent the
-latest state and delays nobody.
+once, but a large one in slices, of which the drain gives each its turn; a response is judged only
+when it can be written, so a client that does not read is sent the latest state and delays nobody.
 """
 
 from __future__ import annotations
@@ -19,22 +19,46 @@ from grpclib.exceptions import GRPCError
 from aeraki_xds.xds.admission import Admit, Node, Peer, Refusal, RefusalReason
 from aeraki_xds.xds.field import MalformedError
 from aeraki_xds.xds.hub import Hub, Stream
-from aeraki_xds.xds.message import Event, Nacked, Request, Stale
-from aeraki_xds.xds.resource import TypeUrl
+from aeraki_xds.xds.message import Event, Nacked, Request, SotwRequest, Stale, Subscribed
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import Bodies, nonce_tail
+from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
 from aeraki_xds.xds.wire.drain import Drain
-from aeraki_xds.xds.wire.envelope import read_delta, read_sotw
+from aeraki_xds.xds.wire.envelope import TooManyError, delta_in_slices, sotw_in_slices
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.methods import Method
 from aeraki_xds.xds.wire.node import read_node
 from aeraki_xds.xds.wire.outbox import Outbox
+from aeraki_xds.xds.wire.quotas import Account, Taken
+from aeraki_xds.xds.wire.slices import Sliced, at_once
 
 _STATUS: Final = {
     RefusalReason.INVALID: Status.INVALID_ARGUMENT,
     RefusalReason.DENIED: Status.PERMISSION_DENIED,
 }
+
+_REFUSALS: Final = {
+    RefusalReason.INVALID: StreamRefusal.INVALID,
+    RefusalReason.DENIED: StreamRefusal.DENIED,
+}
+
+_LARGE: Final = 64 << 10
+"""Bytes of a request that may take more than a slice to decode, or many."""
+
+_KEPT: Final = 64
+"""Bytes that keeping a request takes beside its own."""
+
+_LARGEST_NODE: Final = 256 << 10
+"""Bytes: a stock Envoy's is 61 KB, and it is decoded in one go."""
+
+_MANY: Final = 1000
+"""Names of a response after which others have their turn."""
+
+_LEARNED: Final = 10_000
+_RECOGNISED: Final = 1 << 20
+"""Names of a subscription whose ACKs are recognised by their bytes, and the bytes of such an ACK:
+neither can be done in slices."""
 
 _LOG: Final = structlog.get_logger("aeraki_xds.xds")
 
@@ -48,18 +72,33 @@ class Exchange:
     drain: Drain
     bodies: Bodies
     limits: Limits
+    counts: Counts
 
 
 class Conversation:
     """One stream. It is the reader of the stream's inbox."""
 
     __slots__ = (
-        "_acks", "_exchange", "_method", "_outbox", "_over", "_peer", "_stalled", "_stream",
-        "waiting",
+        "_account", "_acks", "_behind", "_ended", "_exchange", "_held", "_method", "_names",
+        "_outbox", "_over", "_peer", "_stalled", "_stream", "_work", "waiting",
     )  # fmt: skip
 
-    def __init__(self, *, exchange: Exchange, method: Method, peer: Peer, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        *,
+        exchange: Exchange,
+        method: Method,
+        peer: Peer,
+        account: Account,
+        outbox: Outbox,
+    ) -> None:
         self.waiting = False
+        self._account = account
+        self._names = 0
+        self._held = 0
+        self._work: Sliced[None] | None = None
+        self._behind: list[bytes] = []
+        self._ended = False
         self._exchange = exchange
         self._method = method
         self._peer = peer
@@ -77,6 +116,11 @@ class Conversation:
         """Forget the stream. To be called once, whatever happened."""
         self._over.cancel()
         self._reads_again()
+        self._work = None
+        self._behind.clear()
+        self._account.give_back(Taken.BYTES, self._held)
+        self._account.give_back(Taken.NAMES, self._names)
+        self._held = self._names = 0
         stream, self._stream = self._stream, None
         if stream is not None:
             self._exchange.hub.close(stream)
@@ -88,13 +132,17 @@ class Conversation:
         """Take the next request."""
         if self._over.done():
             return
-        stream = self._stream
-        if stream is not None:
-            ack = self._acks.read(message)
-            if ack is not None and self._exchange.hub.accept(stream, *ack):
-                return
         try:
-            self._receive(message)
+            if self._work is not None or len(message) > _LARGE:
+                size = _KEPT + len(message)
+                self._account.take(Taken.BYTES, size)
+                self._held += size
+                self._behind.append(message)
+                if self._work is None:
+                    self._next_behind()
+                    self.wake()
+            elif not self._is_ack(message):
+                at_once(self._receive(message))
         except GRPCError as failure:
             self.finish(failure)
 
@@ -102,22 +150,68 @@ class Conversation:
         """The stream is over: the client said so, or it cannot go on."""
         if self._over.done():
             return
-        if failure is None:
-            self._over.set_result(None)
-        else:
+        if failure is not None:
             self._over.set_exception(failure)
+        elif self._work is not None:
+            self._ended = True  # with the request that is being decoded
+        else:
+            self._over.set_result(None)
 
-    def _receive(self, message: bytes) -> None:
-        written_type, request, node = self._decode(message)
+    def _next_behind(self) -> None:
+        """Begin with the oldest request that waits."""
+        self._work = self._receive_in_slices(self._behind[0])
+
+    def _read_on(self) -> bool:
+        """Do a slice of the request that is being decoded: whether it was the last."""
+        assert self._work is not None
+        try:
+            next(self._work)
+        except StopIteration:
+            self._work = None
+        except GRPCError as failure:
+            self.finish(failure)
+        self.wake()
+        if self._over.done() or self._work is not None:
+            return False
+        size = _KEPT + len(self._behind.pop(0))
+        self._held -= size
+        self._account.give_back(Taken.BYTES, size)
+        if self._behind:
+            self._next_behind()
+        elif self._ended:
+            self.finish(None)
+        return True
+
+    def _is_ack(self, message: bytes) -> bool:
+        """Whether it was a plain ACK, and is done with."""
+        if self._stream is None:
+            return False
+        ack = self._acks.read(message)
+        return ack is not None and self._exchange.hub.accept(self._stream, *ack)
+
+    def _receive_in_slices(self, message: bytes) -> Sliced[None]:
+        if len(message) > _RECOGNISED or not self._is_ack(message):
+            yield from self._receive(message)
+
+    def _receive(self, message: bytes) -> Sliced[None]:
+        written_type, request, node = yield from self._decode(message)
         if self._stream is None:
             self._stream = self._open(node)
-        events = self._exchange.hub.receive(self._stream, request)
-        self._check_names(self._stream, request.type_url)
+        self._take(self._stream, written_type, request)
+
+    def _take(self, stream: Stream, written_type: str, request: Request) -> None:
+        watches, most = stream.session.watches, self._exchange.limits.types
+        if len(watches) >= most and request.type_url not in watches:
+            raise self._too_many(f"more than {most} types on one stream")
+        events = self._exchange.hub.receive(stream, request)
+        for event in events:
+            if isinstance(event, Subscribed):
+                self._count_names(stream, event)
         if not any(_is_stale(event) for event in events):
-            self._acks.learn(written_type, request)
+            self._learn(written_type, request)
         for event in events:
             if isinstance(event, Nacked):
-                self._logger(self._stream).warning(
+                self._logger(stream).warning(
                     "response refused",
                     type=event.type_url,
                     error=event.error,
@@ -125,20 +219,43 @@ class Conversation:
                     stale=event.stale,
                 )
 
-    def _check_names(self, stream: Stream, type_url: TypeUrl) -> None:
-        most = self._exchange.limits.names
-        if len(stream.session.watches[type_url].subscription.names) > most:
-            message = f"a subscription to more than {most} names of one type"
-            raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
+    def _learn(self, written_type: str, request: Request) -> None:
+        """Recognise the ACKs of this subscription; of one too large, and so of what it replaces,
+        none are.
+        """
+        if isinstance(request, SotwRequest) and len(request.names) > _LEARNED:
+            self._acks = Acks(self._method.dialect)
+        else:
+            self._acks.learn(written_type, request)
 
-    def _decode(self, message: bytes) -> tuple[str, Request, memoryview | None]:
+    def _count_names(self, stream: Stream, event: Subscribed) -> None:
+        more = len(event.added) - len(event.removed)
+        if more > 0:
+            self._account.take(Taken.NAMES, more)
+        else:
+            self._account.give_back(Taken.NAMES, -more)
+        self._names += more
+        most = self._exchange.limits.names
+        if len(stream.session.watches[event.type_url].subscription.names) > most:
+            raise self._too_many(f"a subscription to more than {most} names of one type")
+
+    def _too_many(self, message: str) -> GRPCError:
+        self._exchange.counts.streams_refused[StreamRefusal.NAMES] += 1
+        return GRPCError(Status.RESOURCE_EXHAUSTED, message)
+
+    def _decode(self, message: bytes) -> Sliced[tuple[str, Request, memoryview | None]]:
         """Decode a request and fill in the type that the service implies."""
         request: Request
+        limits = self._exchange.limits
         try:
-            read = read_sotw if self._method.dialect is Dialect.SOTW else read_delta
-            request, node = read(message)
+            if self._method.dialect is Dialect.SOTW:
+                request, node = yield from sotw_in_slices(message, limits=limits)
+            else:
+                request, node = yield from delta_in_slices(message, limits=limits)
         except MalformedError as failure:
             raise GRPCError(Status.INVALID_ARGUMENT, f"malformed request: {failure}") from failure
+        except TooManyError as failure:
+            raise self._too_many(str(failure)) from failure
         written_type, only = request.type_url, self._method.only
         if only is None:
             if not written_type:
@@ -153,6 +270,9 @@ class Conversation:
         return written_type, request, node
 
     def _open(self, raw: memoryview | None) -> Stream:
+        if raw is not None and len(raw) > _LARGEST_NODE:
+            message = f"a node of {len(raw)} bytes: {_LARGEST_NODE} is the most"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
         try:
             node = read_node(raw) if raw is not None else Node(id="")
         except MalformedError as failure:
@@ -161,6 +281,7 @@ class Conversation:
             raise GRPCError(Status.INVALID_ARGUMENT, "the first request names no node.id")
         scopes = self._exchange.admit(node, self._peer, only=self._method.only)
         if isinstance(scopes, Refusal):
+            self._exchange.counts.streams_refused[_REFUSALS[scopes.reason]] += 1
             raise GRPCError(_STATUS[scopes.reason], scopes.message)
         stream = self._exchange.hub.open(
             # What the extensions decide is decided; 61 KB a stream would be most of its memory.
@@ -194,7 +315,13 @@ class Conversation:
             self.wake()
 
     def write(self) -> None:
-        """Write what is due, as far as the client reads."""
+        """Read on where a large request is being read; write what is due, as far as the client
+        reads.
+        """
+        if self._over.done():
+            return
+        if self._work is not None and self._read_on():
+            return  # the answer is work for another turn
         stream = self._stream
         if stream is None:
             return
@@ -209,6 +336,11 @@ class Conversation:
             if not self._outbox.put(body, nonce_tail(response.nonce)):
                 self._waits(self._outbox.position)
                 return
+            if len(response.resources) + len(response.removed) > _MANY:
+                self.wake()
+                return
+        if stream.session.unfinished:
+            self.wake()
 
     def _waits(self, position: int) -> None:
         """Look after the send deadline whether the client has read on."""

@@ -1,6 +1,7 @@
 """Gives streams that have something to write their turns.
 
-In: streams that were woken. Out: calls of their `write`, each once however often it was woken.
+In: streams that were woken. Out: calls of their `write`, each once however often it was woken, and
+again in the loop's next turn where a stream wakes itself because there is more to do.
 Guaranteed: the event loop gets a turn at least every few milliseconds, so a change for thousands of
 streams delays no ACK, no new connection and no timer by more. One drain serves all streams of a
 server: a task for each would cost a task switch for each change, and a kilobyte.
@@ -17,6 +18,8 @@ from typing import Final, Protocol
 import structlog
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+
+from aeraki_xds.xds.wire.counts import Counts
 
 _TURN: Final = 0.005
 """Seconds after which the loop gets its turn."""
@@ -40,10 +43,14 @@ class Drain:
     """
 
     def __init__(
-        self, *, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = monotonic
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        counts: Counts,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.failures = 0
         self._loop = loop
+        self._counts = counts
         self._clock = clock
         self._queue: deque[Writer] = deque()
         self._scheduled = False
@@ -62,13 +69,13 @@ class Drain:
     def _run(self) -> None:
         queue = self._queue
         end = self._clock() + _TURN
-        while queue:
+        for _ in range(len(queue)):
             writer = queue.popleft()
             writer.waiting = False
             try:
                 writer.write()
             except Exception:  # noqa: BLE001 - border: one stream's fault is not the others'
-                self.failures += 1
+                self._counts.write_failures += 1
                 self._log.exception("a stream could not be written to")
                 writer.finish(GRPCError(Status.INTERNAL, "the server failed to write"))
             if self._clock() >= end:

@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from aeraki_xds.xds.wire.counts import ConnectionRefusal, Counts
 from aeraki_xds.xds.wire.limits import Limits
 
 BACKLOG: Final = 4096
@@ -31,8 +32,10 @@ _PAUSE: Final = 0.1
 class Gate:
     """Accepts for one server."""
 
-    def __init__(self, *, limits: Limits, connection: Callable[[], asyncio.Protocol]) -> None:
-        self.refused = 0
+    def __init__(
+        self, *, limits: Limits, counts: Counts, connection: Callable[[], asyncio.Protocol]
+    ) -> None:
+        self._counts = counts
         self._limits = limits
         self._connection = connection
         self._room = asyncio.Semaphore(limits.handshakes)
@@ -69,7 +72,7 @@ class Gate:
                 self._connection, accepted, ssl=tls, ssl_handshake_timeout=timeout
             )
         except (OSError, EOFError) as failure:  # of TLS too: ssl.SSLError is an OSError
-            self.refused += 1
+            self._counts.connections_refused[ConnectionRefusal.HANDSHAKE] += 1
             accepted.close()
             self._log.info("a connection was not made", error=str(failure) or repr(failure))
         finally:

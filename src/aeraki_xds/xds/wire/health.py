@@ -37,16 +37,16 @@ class ServingStatus(IntEnum):
 
 
 class Readiness:
-    """Whether we serve, and a way to wait until that changes."""
+    """Whether we serve or are about to stop, and a way to wait until the first changes."""
 
     def __init__(self) -> None:
         self.serving = False
-        self._draining = False
+        self.draining = False
         self._changed = asyncio.Event()
 
     def set(self, serving: bool) -> None:
         """Say whether we serve. While draining we do not, whatever is said."""
-        serving = serving and not self._draining
+        serving = serving and not self.draining
         if serving != self.serving:
             self.serving = serving
             changed, self._changed = self._changed, asyncio.Event()
@@ -54,7 +54,7 @@ class Readiness:
 
     def drain(self) -> None:
         """Serve no more, for good."""
-        self._draining = True
+        self.draining = True
         self.set(False)
 
     async def other_than(self, seen: bool) -> bool:

@@ -2,8 +2,9 @@
 
 In: payloads, split anywhere, from h2 or past it. Out: whole messages to whoever took the inbox.
 Guaranteed: the messages do not depend on how the bytes were split; what was received is given back
-to the client's window at once, for a message is consumed when it is complete. It stands in for the
-buffer of grpclib's streams, whose reader is a coroutine: two task switches for each message.
+to the client's window at once, for a message is consumed when it is complete, and until then it is
+on the client's account. It stands in for the buffer of grpclib's streams, whose reader is a
+coroutine: two task switches for each message.
 Source: gRPC over HTTP/2, "Length-Prefixed-Message".
 """
 
@@ -14,6 +15,8 @@ from typing import Final, Protocol
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+
+from aeraki_xds.xds.wire.quotas import Account, Taken
 
 PREFIX_SIZE: Final = 5
 
@@ -36,11 +39,17 @@ class Reader(Protocol):
 
 
 class Inbox:
-    """One stream's buffer. What comes before it has a reader waits."""
+    """One stream's buffer. What comes before it has a reader waits. `give_back` opens the client's
+    window again; `account` is that of the client.
+    """
 
-    __slots__ = ("_failure", "_give_back", "_over", "_pieces", "_reader", "_waiting")
+    __slots__ = (
+        "_failure", "_give_back", "_held", "_over", "_pieces", "_reader", "_waiting", "account",
+    )  # fmt: skip
 
-    def __init__(self, give_back: Callable[[int], None]) -> None:
+    def __init__(self, give_back: Callable[[int], None], *, account: Account) -> None:
+        self.account: Final = account
+        self._held = 0
         self._give_back = give_back
         self._reader: Reader | None = None
         self._waiting: list[bytes] = []
@@ -53,6 +62,7 @@ class Inbox:
         self._reader = reader
         waiting, self._waiting = self._waiting, []
         for message in waiting:
+            self._let_go(len(message))
             reader.receive(message)
         if self._over:
             reader.finish(self._failure)
@@ -66,6 +76,8 @@ class Inbox:
                 self._deliver(payload[PREFIX_SIZE:])
                 return
             self._pieces = bytearray()
+        if not self._hold(len(payload)):
+            return
         self._pieces += payload
         while not self._over and self._pieces and self._take():
             pass
@@ -74,8 +86,19 @@ class Inbox:
 
     def dismiss(self, reason: str) -> None:
         """The connection is to be closed: the client is to connect anew."""
+        self.refuse(GRPCError(Status.UNAVAILABLE, reason))
+
+    def refuse(self, failure: GRPCError) -> None:
+        """End the stream, unless it is over."""
         if not self._over:
-            self._finish(Status.UNAVAILABLE, reason)
+            self._end(failure)
+
+    def close(self) -> None:
+        """Forget what has come: nobody will read it. To be called once the stream is gone."""
+        self._over = True
+        self._pieces = None
+        self._waiting.clear()
+        self._let_go(self._held)
 
     def resume(self) -> None:
         """Windows or the transport have opened."""
@@ -98,22 +121,43 @@ class Inbox:
         elif len(pieces) >= PREFIX_SIZE + size:
             message = bytes(memoryview(pieces)[PREFIX_SIZE : PREFIX_SIZE + size])
             del pieces[: PREFIX_SIZE + size]
+            self._let_go(PREFIX_SIZE + size)
             self._deliver(message)
             return True
         return False
 
     def _deliver(self, message: bytes) -> None:
-        if self._reader is None:
-            self._waiting.append(message)
-        else:
-            self._reader.receive(message)
-
-    def _finish(self, status: Status = Status.OK, message: str = "") -> None:
-        self._over = True
-        self._pieces = None
-        self._failure = None if status is Status.OK else GRPCError(status, message)
         if self._reader is not None:
-            self._reader.finish(self._failure)
+            self._reader.receive(message)
+        elif self._hold(len(message)):
+            self._waiting.append(message)
+
+    def _finish(self, status: Status, message: str) -> None:
+        self._end(GRPCError(status, message))
+
+    def _end(self, failure: GRPCError | None) -> None:
+        self._over = True
+        self._failure = failure
+        if self._pieces is not None:
+            self._let_go(len(self._pieces))
+            self._pieces = None
+        if self._reader is not None:
+            self._reader.finish(failure)
+
+    def _hold(self, size: int) -> bool:
+        """Take so many bytes from the account; where it has no more, the stream ends."""
+        try:
+            self.account.take(Taken.BYTES, size)
+        except GRPCError as failure:
+            self._end(failure)
+            return False
+        self._held += size
+        return True
+
+    def _let_go(self, size: int) -> None:
+        if size:
+            self._held -= size
+            self.account.give_back(Taken.BYTES, size)
 
     # --- what grpclib asks of a buffer ----------------------------------------------------------
 
@@ -129,7 +173,7 @@ class Inbox:
         if self._pieces:
             self._finish(Status.INVALID_ARGUMENT, "the last request is cut off")
         else:
-            self._finish()
+            self._end(None)
 
     def unacked_size(self) -> int:
         """Nothing is held back."""

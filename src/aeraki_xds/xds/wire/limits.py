@@ -34,8 +34,23 @@ class Limits:
     streams_per_connection: int = 256
     """Clients are told by HTTP/2's own setting; one that opens more all the same is cut off."""
 
-    names: int = 100_000
-    """Of one type on one stream; who subscribes to more is refused, with RESOURCE_EXHAUSTED."""
+    names: int = 50_000
+    """Of one type on one stream; who subscribes to more is refused, with RESOURCE_EXHAUSTED. They
+    become a subscription in one go, which takes some ten milliseconds."""
+
+    types: int = 100
+    """On one stream, likewise; proxies ask for a dozen."""
+
+    initial_versions: int = 250_000
+    """That a delta client may bring along for one type, likewise; they are 20 MB then."""
+
+    connections_per_identity: int = 10_000
+    streams_per_identity: int = 20_000
+    names_per_identity: int = 5_000_000
+    bytes_per_identity: int = 256 << 20
+    """What one identity may take together: the SPIFFE id of a certificate, or without one a host.
+    Bytes are those of requests that have begun to come and are not handled yet. A connection above
+    is closed, a stream is refused or ended, with RESOURCE_EXHAUSTED."""
 
     handshakes: int = 64
     handshakes_per_second: float = 250.0
@@ -44,8 +59,8 @@ class Limits:
 
     frames: int = 1_000
     frames_per_second: float = 100.0
-    """Frames that carry no request (pings, resets, settings, …) which a connection may send at
-    once and in the long run. Who sends more is cut off: rapid reset and floods are made of them."""
+    """Frames that carry little (pings, resets, settings, …) which a connection may send at once and
+    in the long run. Who sends more is cut off: rapid reset and floods are made of them."""
 
 
 DEFAULT_LIMITS: Final = Limits()

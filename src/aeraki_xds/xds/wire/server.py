@@ -20,6 +20,7 @@ from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
+from grpclib.protocol import Stream as HttpStream
 from grpclib.server import Handler as StreamHandler
 from grpclib.server import Server
 from grpclib.server import Stream as GrpcStream
@@ -28,12 +29,14 @@ from aeraki_xds.xds.admission import Admit
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.calls import caller_of
-from aeraki_xds.xds.wire.connection import Connection, inbox_of, outbox_of
+from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of, outbox_of
 from aeraki_xds.xds.wire.conversation import Conversation, Exchange
+from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
 from aeraki_xds.xds.wire.drain import Drain
 from aeraki_xds.xds.wire.gate import BACKLOG, Gate, unix_socket
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.methods import METHODS, Method
+from aeraki_xds.xds.wire.quotas import Quotas
 
 _WINDOW: Final = 4 << 20
 """HTTP/2 receive windows in bytes: an Envoy's first request alone is 61 KB."""
@@ -62,17 +65,20 @@ class XdsServer:
     ) -> None:
         self._hub = hub
         self._limits = limits
+        self.counts: Final = Counts()
         self._exchange = Exchange(
             hub=hub,
             admit=admit,
-            drain=Drain(loop=asyncio.get_running_loop()),
+            drain=Drain(loop=asyncio.get_running_loop(), counts=self.counts),
             bodies=Bodies(),
             limits=limits,
+            counts=self.counts,
         )
         self._closing = False
         self._handlers: set[asyncio.Task[object]] = set()
-        self._server = _Server([_Service(self), *services], limits=limits)
+        self._server = _Server([_Service(self), *services], limits=limits, counts=self.counts)
         self._listening: socket.socket | None = None
+        self._file: tuple[Path, int] | None = None
         self._accepting: asyncio.Task[None] | None = None
 
     async def start(
@@ -85,15 +91,16 @@ class XdsServer:
         name = listening.getsockname()
         return str(name[0]), int(name[1])
 
-    async def start_unix(self, path: Path) -> None:
+    async def start_unix(self, path: Path, *, tls: ssl.SSLContext | None = None) -> None:
         """Bind and listen on a socket of the file system, for its owner alone; what an earlier
         server left there is replaced. Raises OSError.
         """
-        self._accept_on(unix_socket(path), None)
+        self._accept_on(unix_socket(path), tls)
+        self._file = (path, _inode(path))
 
     def _accept_on(self, listening: socket.socket, tls: ssl.SSLContext | None) -> None:
         listening.setblocking(False)
-        gate = Gate(limits=self._limits, connection=self._server.connection)
+        gate = Gate(limits=self._limits, counts=self.counts, connection=self._server.connection)
         self._listening = listening
         self._accepting = asyncio.create_task(gate.accept(listening, tls), name="xds gate")
 
@@ -102,21 +109,24 @@ class XdsServer:
         """How many connections there are."""
         return len(self._server.connections)
 
-    async def close(self) -> None:
-        """Stop accepting, end every stream, and wait until the last handler is gone."""
+    async def close(self, *, grace: float = _GRACE) -> None:
+        """Stop accepting, end every stream, and wait until the last handler is gone. Who does not
+        read is waited for `grace` seconds; then its connection goes without a status.
+        """
         self._closing = True
         if self._accepting is not None and self._listening is not None:
             self._accepting.cancel()
             await asyncio.wait((self._accepting,))
             self._listening.close()
+            self._remove_file()
         for connection in self._server.connections:
             connection.retire(_CLOSING)
         if self._handlers:
-            await asyncio.wait(tuple(self._handlers), timeout=_GRACE)
+            await asyncio.wait(tuple(self._handlers), timeout=grace)
         for connection in self._server.connections:
             connection.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE):
+            async with asyncio.timeout(min(grace, _GRACE)):
                 while self._server.connections:
                     await asyncio.sleep(_STEP)
         for connection in self._server.connections:
@@ -124,11 +134,20 @@ class XdsServer:
         if self._handlers:
             await asyncio.wait(tuple(self._handlers), timeout=_GRACE)
 
+    def _remove_file(self) -> None:
+        """Remove our socket from the file system, unless another server has put its own there."""
+        if self._file is not None:
+            path, inode = self._file
+            with suppress(FileNotFoundError):
+                if _inode(path) == inode:
+                    path.unlink()
+
     async def serve(self, grpc: GrpcStream[bytes, bytes], method: Method) -> None:
         """Handle one stream from its headers to its end."""
         if self._closing:
             raise GRPCError(Status.UNAVAILABLE, _CLOSING)
         if len(self._handlers) >= self._limits.streams:
+            self.counts.streams_refused[StreamRefusal.STREAMS] += 1
             message = f"{self._limits.streams} streams are open: come back later"
             raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
         handler = asyncio.current_task()
@@ -146,21 +165,29 @@ class XdsServer:
         outbox = outbox_of(grpc._stream)
         if outbox is None:
             return
-        peer = caller_of(grpc)
+        inbox = inbox_of(grpc._stream)
         conversation = Conversation(
-            exchange=self._exchange, method=method, peer=peer, outbox=outbox
+            exchange=self._exchange,
+            method=method,
+            peer=caller_of(grpc),
+            account=inbox.account,
+            outbox=outbox,
         )
         try:
-            inbox_of(grpc._stream).read_by(conversation)
+            inbox.read_by(conversation)
             await conversation.finished()
         finally:
             conversation.close()
 
 
+def _inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
 class _Server(Server):
     """grpclib's server over our connections, which the gate makes."""
 
-    def __init__(self, services: Sequence[IServable], *, limits: Limits) -> None:
+    def __init__(self, services: Sequence[IServable], *, limits: Limits, counts: Counts) -> None:
         config = Configuration(
             http2_connection_window_size=_WINDOW,
             http2_stream_window_size=_WINDOW,
@@ -172,25 +199,37 @@ class _Server(Server):
             _http2_min_sent_ping_interval_without_data=limits.keepalive_time / 2,
         )
         super().__init__(services, codec=_Bytes(), config=config)
+        # grpclib asks for less, and looks headers up that may be missing; and bytes of a value that
+        # are not ASCII (RFC 9113, section 8.2.1) are no reason to fail.
+        self._h2_config.validate_inbound_headers = True
+        self._h2_config.header_encoding = "latin-1"
         self.connections: set[Connection] = set()
         self._limits = limits
+        self._quotas = Quotas(limits=limits, counts=counts)
         self._mapping = _Rpcs(self._mapping)
 
     def connection(self) -> Connection:
-        """A new connection, for the gate."""
-        self.__gc_step__()
-        handler = StreamHandler(
+        """A new connection, for the gate. grpclib would keep its handlers until others come."""
+        handlers = _Handlers(
             self._mapping, self._codec, self._status_details_codec, self.__dispatch__
         )
-        self._handlers.add(handler)
         return Connection(
-            handler,
+            handlers,
             self._config,
             self._h2_config,
             paths=METHODS,
             limits=self._limits,
+            quotas=self._quotas,
             connections=self.connections,
         )
+
+
+class _Handlers(StreamHandler, Handlers):
+    """grpclib's tasks."""
+
+    def when_done(self, stream: HttpStream, then: Callable[[], None]) -> None:
+        # Said by the task itself: one that is cancelled before its first step runs no `finally`.
+        self._tasks[stream].add_done_callback(lambda _task: then())
 
 
 class _Rpcs(dict[str, Handler]):

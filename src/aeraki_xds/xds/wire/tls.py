@@ -181,7 +181,8 @@ class Expiry:
             self._look_at(0.0)
 
     def cancel(self) -> None:
-        """The connection is gone."""
+        """The connection is gone. It is not referred to any more."""
+        self._end = _ignore
         if self._timer is not None:
             self._timer.cancel()
 
@@ -194,6 +195,10 @@ class Expiry:
 
     def _look_at(self, seconds: float) -> None:
         self._timer = self._loop.call_later(seconds, self._look)
+
+
+def _ignore(_reason: str) -> None:
+    pass
 
 
 def _empty_context() -> ssl.SSLContext:

@@ -22,6 +22,7 @@ _HEADER: Final = Struct(">IBI")
 
 HEADER_SIZE: Final = 9
 _DATA: Final = 0
+_FIRST_WINDOW: Final = 65_535
 _WINDOW_UPDATE: Final = Struct(">IBII")
 _WINDOW_UPDATE_HEAD: Final = 4 << 8 | 8
 _OPEN: Final = (ConnectionState.CLIENT_OPEN, ConnectionState.SERVER_OPEN)
@@ -106,6 +107,10 @@ class Windows:
             h2.outbound_flow_control_window,
             h2.max_outbound_frame_size,
         )
+
+    def sent(self, opened: int) -> int:
+        """Bytes of DATA sent on the connection, whose window the client has opened by `opened`."""
+        return _FIRST_WINDOW + opened - self._h2.outbound_flow_control_window
 
     def send(self, stream: H2Stream, size: int) -> bytes:
         """Count a payload of `size` bytes, which must fit `room`: the header of its frame."""
