@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import resource
 import statistics
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import encoding
 import uvloop
+from child import Child, running
 from servers import PATH, ROUTE
 
 from aeraki_xds.bench.client import Ask, Clients
@@ -45,27 +43,6 @@ class Findings:
     ack_us: list[float] = field(default_factory=list)
     delivered_ms: list[float] = field(default_factory=list)
     acked_ms: list[float] = field(default_factory=list)
-
-
-class Child:
-    """A server in a process of its own."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    async def ask(self, do: str, **more: Any) -> dict[str, Any]:
-        """Give a command and wait for the answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **more}).encode() + b"\n")
-        return await self.answer()
-
-    async def answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        if not line:
-            sys.exit("the server ended; what it said is above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 class Bench:
@@ -94,7 +71,7 @@ class Bench:
         at = (await self._publish())["at_ns"]
         acked = (await self._child.ask("acked"))["at_ns"]
         await self._clients.delivered()
-        return (self._clients.last_delivery_ns - at) / 1e6, (acked - at) / 1e6
+        return (self._clients.deliveries_ns[-1] - at) / 1e6, (acked - at) / 1e6
 
     async def cost(self) -> tuple[float, float]:
         """The server's CPU per stream to send and to hear an ACK, in microseconds: the ACKs are
@@ -142,18 +119,12 @@ class Bench:
 @asynccontextmanager
 async def bench(name: str, *, streams: int, routes: int) -> AsyncIterator[Bench]:
     """A server of a kind, and its clients."""
-    servers = str(Path(__file__).with_name("servers.py"))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, servers, name, str(routes), stdin=PIPE, stdout=PIPE
-    )
-    child = Child(process)
-    clients = Clients(host="127.0.0.1", port=(await child.answer())["port"])
-    try:
-        yield Bench(name=name, child=child, clients=clients, streams=streams)
-    finally:
-        clients.close()
-        process.kill()
-        await process.wait()
+    async with running("servers.py", name, str(routes)) as child:
+        clients = Clients(host="127.0.0.1", port=(await child.answer())["port"])
+        try:
+            yield Bench(name=name, child=child, clients=clients, streams=streams)
+        finally:
+            clients.close()
 
 
 def report(benches: Sequence[Bench], streams: int) -> None:

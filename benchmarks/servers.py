@@ -1,4 +1,4 @@
-"""The servers that benchmarks/fanout.py compares, each in a process of its own.
+"""The servers that fanout.py compares and drills ask, each in a process of its own.
 
 In: one line of JSON on stdin per command. Out: one line of JSON per answer. `ours` is XdsServer as
 it ships. `naive` is what one writes first with the same libraries: grpclib, the official protobuf
@@ -10,6 +10,10 @@ Both run on uvloop, count the ACKs that they have handled, and answer
     {"do": "acked"}               → {"at_ns"}  when the last of them had been handled
     {"do": "cpu"}                 → {"cpu_s"}
     {"do": "memory"}              → {"rss_kb"}
+    {"do": "tell"}                → {"streams", "connections", "tasks", "lag"}, of ours alone
+
+`lag` are the bounds and the counts of the histogram that `serve` has at /metrics. A third argument
+is how many streams ours takes.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import uvloop
@@ -32,16 +38,18 @@ from envoy.service.discovery.v3 import discovery_pb2
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 
+from aeraki_xds.admin.lag import LagMeter
+from aeraki_xds.pipeline.scopes import GLOBAL, Scopes
 from aeraki_xds.telemetry import configure_logging
-from aeraki_xds.xds import Hub, Name, Resource, Scope
+from aeraki_xds.xds import Hub, Name, Resource
 from aeraki_xds.xds.hub import Stream as HubStream
 from aeraki_xds.xds.message import Event, Request
 from aeraki_xds.xds.resource import HTTP_ROUTES, TypeUrl
 from aeraki_xds.xds.wire import XdsServer
+from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 
 ROUTE = "bench"
 PATH = "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes"
-EVERYONE = Scope("everyone")
 
 
 class Acks:
@@ -79,6 +87,9 @@ class Measured(Protocol):
     def serving(self) -> AbstractAsyncContextManager[None]:
         """Serve for the length of a block."""
 
+    def tell(self) -> dict[str, Any]:
+        """What it knows of itself."""
+
 
 class CountingHub(Hub):
     """Ours, but for the count: two calls more for each ACK, at our expense."""
@@ -100,21 +111,35 @@ class CountingHub(Hub):
 
 
 class Ours:
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.acks = Acks()
         self.port = 0
         self.hub = CountingHub(self.acks)
+        self._lag = LagMeter(clock=time.monotonic)
+        self._server = XdsServer(hub=self.hub, admit=Scopes().admit, limits=limits)
 
     def publish(self, body: bytes) -> None:
         made = Resource.of(HTTP_ROUTES, Name(ROUTE), body)
-        self.hub.publish(EVERYONE, {made.id: made})
+        self.hub.publish(GLOBAL, {made.id: made})
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        server = XdsServer(hub=self.hub, admit=lambda node, peer, *, only: (EVERYONE,))
-        _, self.port = await server.start("127.0.0.1", 0)
+        _, self.port = await self._server.start("127.0.0.1", 0)
+        measuring = asyncio.create_task(self._lag.run())
         yield
-        await server.close()
+        measuring.cancel()
+        await self._server.close()
+
+    def tell(self) -> dict[str, Any]:
+        return {
+            "streams": len(self.hub.streams),
+            "connections": self._server.connections,
+            "tasks": len(asyncio.all_tasks()),
+            "lag": {
+                "bounds": [*self._lag.seconds.bounds, "inf"],
+                "counts": self._lag.seconds.counts,
+            },
+        }
 
 
 class Naive:
@@ -173,6 +198,9 @@ class Naive:
         yield
         server.close()
 
+    def tell(self) -> dict[str, Any]:
+        return {}
+
 
 def table(routes: int, answer: str) -> bytes:
     """A route table as a MetaRouter makes it: a header match and a weighted destination each."""
@@ -225,17 +253,20 @@ async def obey(server: Measured, routes: int) -> None:
                     say({"cpu_s": time.process_time()})
                 case "memory":
                     say({"rss_kb": memory()})
+                case "tell":
+                    say(server.tell())
 
 
 def say(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 
-def main(kind: str, routes: int) -> None:
+def main(kind: str, routes: int, streams: int = DEFAULT_LIMITS.streams) -> None:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    kinds: dict[str, Callable[[], Measured]] = {"ours": Ours, "naive": Naive}
-    configure_logging(level="warning")
+    limits = replace(DEFAULT_LIMITS, streams=streams)
+    kinds: dict[str, Callable[[], Measured]] = {"ours": partial(Ours, limits), "naive": Naive}
+    configure_logging(level="error")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(kinds[kind], routes))
 
@@ -245,4 +276,4 @@ async def run(make: Callable[[], Measured], routes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,7 +1,8 @@
 """The process: sources, pipeline, xDS server and admin page under one task group.
 
 In: settings. Out: a running server, until cancelled. Everything is made here and handed down by
-constructor; a part that fails ends the whole, with its error.
+constructor; a part that fails ends the whole, with its error. The end is graceful: not ready, then
+no new connections, then streams are told to go elsewhere, and last the admin page.
 """
 
 from __future__ import annotations
@@ -9,24 +10,37 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
 
 from aeraki_xds.admin.server import AdminServer
 from aeraki_xds.errors import ConfigurationError, ListenError
+from aeraki_xds.garbage import short_collections
 from aeraki_xds.ingest.decode import decode
-from aeraki_xds.ingest.event import Source
 from aeraki_xds.ingest.files import FileSource
 from aeraki_xds.mesh.names import Namespace
 from aeraki_xds.pipeline import Pipeline, Scopes
-from aeraki_xds.settings import Address, ServeSettings
+from aeraki_xds.pipeline.last_good import LastGood
+from aeraki_xds.settings import Address, ServeSettings, UnixAddress
+from aeraki_xds.state import State
 from aeraki_xds.xds import Hub, Peer
 from aeraki_xds.xds.wire import ServerTls, XdsServer
 from aeraki_xds.xds.wire.csds import CLIENT_STATUS, ClientStatus
 from aeraki_xds.xds.wire.health import DISCOVERY_SERVICES, HEALTH, Health, Readiness
 from aeraki_xds.xds.wire.reflection import Descriptors, Reflection
 from aeraki_xds.xds.wire.tls import UnusableFilesError
+
+_LOG: Final = structlog.get_logger("aeraki_xds.app")
 
 
 async def serve(settings: ServeSettings, *, announce: Callable[[str], None]) -> None:
@@ -58,16 +72,23 @@ async def serve(settings: ServeSettings, *, announce: Callable[[str], None]) -> 
             ),
         ),
     )
-    admin = AdminServer(pipeline=pipeline, hub=hub)
-    async with (
-        _listening(xds, settings.xds_address, "xDS", tls=_context(settings)) as xds_address,
-        _listening(admin, settings.admin_address, "admin") as admin_address,
-    ):
-        announce(f"serving xds={xds_address} admin={admin_address}")
-        try:
-            await _work([source], pipeline)
-        finally:
-            readiness.drain()
+    with short_collections():
+        async with (
+            _opened(settings.state_dir) as state,
+            # Up for longer: while streams are ended it says that we are not ready.
+            _administered(
+                AdminServer(pipeline=pipeline, hub=hub, xds=xds, readiness=readiness, state=state),
+                settings,
+            ) as admin_address,
+            _serving(xds, settings) as xds_address,
+        ):
+            announce(f"serving xds={xds_address} admin={admin_address}")
+            try:
+                await _work(source, pipeline, state)
+            finally:
+                readiness.drain()
+                _LOG.info("draining", streams=len(hub.streams), grace_period=settings.grace_period)
+    _LOG.info("stopped")
 
 
 def _context(settings: ServeSettings) -> ssl.SSLContext | None:
@@ -90,30 +111,60 @@ def _is_operator(peer: Peer, *, root: Namespace) -> bool:
     return peer.address == "unix" or Address(host=host, port=0).is_loopback
 
 
-async def _work(sources: Sequence[Source], pipeline: Pipeline) -> None:
+def _opened(folder: Path | None) -> AbstractAsyncContextManager[State | None]:
+    return State.opened(folder) if folder is not None else nullcontext()
+
+
+async def _work(source: FileSource, pipeline: Pipeline, state: State | None) -> None:
+    """Source and pipeline go on from what the state holds, and the state follows them."""
+    last_good = state.take() if state is not None else LastGood()
+    source.remembered = last_good.origins
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(source.run(pipeline.inbox.put))
+        if state is not None:
+            await pipeline.restore(last_good)
+            pipeline.on_changed = state.note
+            tasks.create_task(state.run())
+        del last_good  # it may be large
         tasks.create_task(pipeline.run())
-        for source in sources:
-            tasks.create_task(source.run(pipeline.inbox.put))
 
 
 @asynccontextmanager
-async def _listening(
-    server: XdsServer | AdminServer,
-    address: Address,
-    what: str,
-    *,
-    tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[Address]:
+async def _serving(
+    server: XdsServer, settings: ServeSettings
+) -> AsyncIterator[Address | UnixAddress]:
+    address, tls = settings.xds_address, _context(settings)
+    bound: Address | UnixAddress
+    with _named("xDS", address):
+        match address:
+            case Address():
+                host, port = await server.start(address.host, address.port, tls=tls)
+                bound = Address(host=host, port=port)
+            case UnixAddress():
+                await server.start_unix(address.path, tls=tls)
+                bound = address
     try:
-        if isinstance(server, XdsServer):
-            host, port = await server.start(address.host, address.port, tls=tls)
-        else:
-            host, port = await server.start(address.host, address.port)
-    except OSError as failure:
-        message = f"cannot serve {what} on {address}: {failure.strerror or failure}"
-        raise ListenError(message) from failure
+        yield bound
+    finally:
+        await server.close(grace=settings.grace_period)
+
+
+@asynccontextmanager
+async def _administered(server: AdminServer, settings: ServeSettings) -> AsyncIterator[Address]:
+    address = settings.admin_address
+    with _named("admin", address):
+        host, port = await server.start(address.host, address.port)
     try:
         yield Address(host=host, port=port)
     finally:
         await server.close()
+
+
+@contextmanager
+def _named(what: str, address: Address | UnixAddress) -> Iterator[None]:
+    """Says what could not be served where."""
+    try:
+        yield
+    except OSError as failure:
+        message = f"cannot serve {what} on {address}: {failure.strerror or failure}"
+        raise ListenError(message) from failure

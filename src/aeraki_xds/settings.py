@@ -12,6 +12,9 @@ from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
 
 DEFAULT_XDS_ADDRESS: Final = "127.0.0.1:15010"
 DEFAULT_ADMIN_ADDRESS: Final = "127.0.0.1:8080"
+DEFAULT_GRACE_PERIOD: Final = 5.0
+
+_UNIX: Final = "unix:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,32 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnixAddress:
+    """A socket in the file system, for processes of this machine that its folder lets in."""
+
+    path: Path
+
+    @property
+    def is_loopback(self) -> bool:
+        """Always."""
+        return True
+
+    def __str__(self) -> str:
+        return f"{_UNIX}{self.path}"
+
+
+def parse_xds_address(text: str) -> Address | UnixAddress:
+    """Read `unix:PATH`, or what `Address.parse` reads. Raises ValueError."""
+    if not text.startswith(_UNIX):
+        return Address.parse(text)
+    path = text.removeprefix(_UNIX)
+    if not path:
+        message = f"{text!r} names no path"
+        raise ValueError(message)
+    return UnixAddress(path=Path(path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
     """What xDS is served with under mutual TLS; read again whenever they change."""
 
@@ -63,11 +92,16 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
-    """Where the configuration is, where to serve it, and to whom."""
+    """Where the configuration is, where to serve it, and to whom. `grace_period` is what streams
+    have to end when the server stops, in seconds; `state_dir` where the last good configuration is
+    kept for after a restart, if it is.
+    """
 
     config_dir: Path
-    xds_address: Address
+    xds_address: Address | UnixAddress
     admin_address: Address
     tenancy: Tenancy
     tls: TlsFiles | None = None
     trust_domains: tuple[str, ...] = (DEFAULT_TRUST_DOMAIN,)
+    grace_period: float = DEFAULT_GRACE_PERIOD
+    state_dir: Path | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,8 @@ from aeraki_xds.xds.admission import Node, Peer
 from aeraki_xds.xds.hub import Stream
 from aeraki_xds.xds.resource import Scope, TypeUrl
 from aeraki_xds.xds.session import Dialect
+from aeraki_xds.xds.wire import XdsServer
+from aeraki_xds.xds.wire.health import Readiness
 from tests.xds.dialogue import GLOBAL, PEER, Server, SotwEnvoy
 
 SYNCED = [Synced(source="folder")]
@@ -26,10 +29,19 @@ OWN_SCOPE = "ads/default/stock/-"
 class Desk:
     """An operator with a browser, and the process that is looked at."""
 
-    def __init__(self, client: aiohttp.ClientSession, pipeline: Pipeline, server: Server) -> None:
+    def __init__(
+        self,
+        client: aiohttp.ClientSession,
+        pipeline: Pipeline,
+        server: Server,
+        readiness: Readiness,
+        xds: XdsServer,
+    ) -> None:
         self.client = client
         self.pipeline = pipeline
         self.server = server
+        self.readiness = readiness
+        self.xds = xds
         self.scopes = Scopes()
 
     async def get(self, path: str, *, status: int = 200) -> Any:
@@ -94,11 +106,14 @@ async def opened() -> AsyncIterator[Desk]:
         clock=asyncio.get_running_loop().time,
         tenancy=Tenancy(),
     )
-    admin = AdminServer(pipeline=pipeline, hub=server.hub)
+    readiness = Readiness()
+    server.hub.on_serving = partial(readiness.set, True)
+    xds = XdsServer(hub=server.hub, admit=scopes.admit)
+    admin = AdminServer(pipeline=pipeline, hub=server.hub, xds=xds, readiness=readiness)
     host, port = await admin.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
-            made = Desk(client, pipeline, server)
+            made = Desk(client, pipeline, server, readiness, xds)
             made.scopes = scopes
             yield made
     finally:

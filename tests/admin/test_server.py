@@ -11,6 +11,8 @@ import pytest
 
 from aeraki_xds.ingest.event import SourceLost, Unreadable
 from aeraki_xds.mesh.problems import error
+from aeraki_xds.xds.admission import Peer
+from aeraki_xds.xds.identity import SpiffeId
 from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, HTTP_ROUTES, LISTENER
 from tests.admin.desk import OWN_SCOPE, SYNCED, Desk
 from tests.mesh.kit import refused, router, said, service, subsets
@@ -77,6 +79,13 @@ async def test_readiness_latches_though_a_source_is_lost_and_the_loss_is_shown(
         "status": "ready",
         "sources": {"folder": {"synced": True, "stale": "it is gone"}},
     }
+
+
+async def test_who_is_about_to_stop_is_not_ready_any_more_and_healthy_still(desk: Desk) -> None:
+    await desk.say(SYNCED)
+    desk.readiness.drain()
+    assert (await desk.get("/readyz", status=503))["status"] == "draining"
+    assert await desk.get("/healthz") == {"status": "ok"}
 
 
 # --- syncz ------------------------------------------------------------------------------------
@@ -197,6 +206,15 @@ async def test_adsz_shows_who_is_connected_and_what_they_watch(desk: Desk) -> No
             "watches": {LISTENER: ["l"]},
         },
     ]
+
+
+async def test_adsz_shows_what_a_certificate_proves_and_until_when(desk: Desk) -> None:
+    identity = SpiffeId(trust_domain="cluster.local", namespace="shop", service_account="web")
+    stream = desk.opens({})
+    stream.peer = Peer(address="10.0.0.1:4000", identity=identity, expires_at=86_400.0)
+    (client,) = (await desk.get("/debug/adsz"))["clients"]
+    assert client["identity"] == "spiffe://cluster.local/ns/shop/sa/web"
+    assert client["certificateEndsAt"] == "1970-01-02T00:00:00.000Z"
 
 
 async def test_of_a_node_s_metadata_only_what_operators_look_for_is_shown(desk: Desk) -> None:

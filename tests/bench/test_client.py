@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -12,7 +15,9 @@ import pytest
 from aeraki_xds.bench import frames
 from aeraki_xds.bench.client import Ask, Clients, LostError
 from aeraki_xds.xds import CLUSTER, HTTP_ROUTES, Hub, Resource, Scope
-from aeraki_xds.xds.wire import XdsServer
+from aeraki_xds.xds.wire import ServerTls, XdsServer
+from aeraki_xds.xds.wire.limits import Limits
+from tests.pki import Authority
 from tests.xds.dialogue import routes
 
 PATIENCE: Final = 10.0
@@ -155,3 +160,76 @@ async def test_a_client_answers_pings_and_settings() -> None:
     clients.close()
     await gone.wait()
     server.close()
+
+
+async def test_who_is_refused_asks_again_until_there_is_room() -> None:
+    hub = Hub(clock=lambda: 0.0)
+    server = XdsServer(
+        hub=hub, admit=lambda node, peer, *, only: (EVERYONE,), limits=Limits(streams=2)
+    )
+    host, port = await server.start("127.0.0.1", 0)
+    made = routes("r")
+    hub.publish(EVERYONE, {made.id: made})
+    clients = Clients(host=host, port=port, retry=0.01)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            connecting = asyncio.ensure_future(clients.connect([ASK] * 5))
+            while clients.refused < 6:  # each of three more than once
+                await asyncio.sleep(0.001)
+            assert clients.responses == 2
+            clients.leave()
+            await connecting
+            while server.connections:
+                await asyncio.sleep(0.001)
+        assert clients.responses == 5
+    finally:
+        clients.close()
+        await server.close()
+
+
+async def test_a_client_may_say_who_it_is(bench: Bench) -> None:
+    await bench.connect(2, replace(ASK, node_id="sidecar~1"))
+    assert {stream.node.id for stream in bench.hub.streams} == {"sidecar~1"}
+
+
+async def test_when_each_stream_was_sent_its_response_is_known(bench: Bench) -> None:
+    await bench.connect(3)
+    bench.clients.begin_round()
+    began = time.monotonic_ns()
+    bench.publish(routes("r", "2"))
+    await bench.delivered()
+    assert len(bench.clients.deliveries_ns) == 3
+    assert began < min(bench.clients.deliveries_ns) <= max(bench.clients.deliveries_ns)
+    assert max(bench.clients.deliveries_ns) < time.monotonic_ns()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_clients_may_speak_tls(tmp_path: Path, *, trusted: bool) -> None:
+    mesh = Authority("root")
+    ours = mesh.workload("spiffe://cluster.local/ns/a/sa/ours").write(tmp_path / "ours")
+    theirs = mesh.workload("spiffe://cluster.local/ns/a/sa/theirs").write(tmp_path / "theirs")
+    hub = Hub(clock=lambda: 0.0)
+    server = XdsServer(hub=hub, admit=lambda node, peer, *, only: (EVERYONE,))
+    served = ServerTls(certificate=ours.certificate, key=ours.key, roots=ours.roots)
+    host, port = await server.start("127.0.0.1", 0, tls=served.context)
+    made = routes("r")
+    hub.publish(EVERYONE, {made.id: made})
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.check_hostname = False
+    tls.load_verify_locations(theirs.roots)
+    tls.set_alpn_protocols(["h2"])
+    if trusted:
+        tls.load_cert_chain(theirs.certificate, theirs.key)
+    clients = Clients(host=host, port=port, tls=tls)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            if trusted:
+                await clients.connect([ASK] * 2)
+                identities = {str(stream.peer.identity) for stream in hub.streams}
+                assert identities == {"spiffe://cluster.local/ns/a/sa/theirs"}
+            else:
+                with pytest.raises(OSError):  # noqa: PT011 (TLS 1.3: a reset or an alert)
+                    await clients.connect([ASK] * 2)
+    finally:
+        clients.close()
+        await server.close()

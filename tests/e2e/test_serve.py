@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +25,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from aeraki_xds.demo.envoy import Envoy
-from aeraki_xds.demo.http import Address
-from aeraki_xds.demo.process import python_module
+from aeraki_xds.demo.http import Address, fetch
+from aeraki_xds.demo.process import exited, python_module
 from aeraki_xds.translate.bootstrap import BootstrapSettings, MutualTls, bootstrap
 from aeraki_xds.xds import HTTP_ROUTES
 from tests.e2e.conftest import LIMIT_S
@@ -159,6 +162,62 @@ async def test_who_asks_for_a_thousand_names_of_another_namespace_learns_none(
     async with serving("--tls-dir", str(tmp_path / "ours"), folder=folder) as xds:
         assert await once_synced(xds, "shop") == {names[count]}
         assert await learns(xds, "bank") == set(names)
+
+
+async def test_an_envoy_is_served_over_a_unix_socket_that_is_its_owners_alone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "xds.sock"
+    command = ["serve", "--config-dir", str(EXAMPLE), "--log-level", "error"]
+    command += ["--xds-address", f"unix:{path}", "--admin-address", "127.0.0.1:0"]
+    async with python_module("aeraki_xds", *command, announces="serving ") as (process, line):
+        assert f"xds=unix:{path}" in line
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        proxy = printed_bootstrap("--xds-address", f"unix:{path}")
+        async with Envoy.run(proxy, log=tmp_path / "envoy.log") as envoy:
+            await envoy.wait_live(LIMIT_S)
+            stats = await envoy.stats("cluster_manager.cds.update_success")
+            assert stats["cluster_manager.cds.update_success"] == 1
+        process.send_signal(signal.SIGTERM)
+        assert await exited(process, within_s=LIMIT_S)
+        assert not path.exists()
+
+
+async def test_what_bootstrap_prints_takes_new_certificates_without_a_restart(
+    tmp_path: Path,
+) -> None:
+    mesh = Authority("root")
+    ours, web = tmp_path / "ours", tmp_path / "web"
+    mesh.workload(OURS).write(ours)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    mesh.workload(WEB, not_after=tomorrow).write(web)
+    async with serving("--tls-dir", str(ours)) as xds:
+        certificates = ["--mtls", "--certs-dir", str(web), "--secrets-dir", str(tmp_path / "sds")]
+        proxy = printed_bootstrap("--xds-address", f"{xds.host}:{xds.port}", *certificates)
+        async with Envoy.run(proxy, log=tmp_path / "envoy.log") as envoy:
+            await envoy.wait_live(LIMIT_S)
+            stats = await envoy.stats("cluster_manager.cds.update_success")
+            assert stats["cluster_manager.cds.update_success"] == 1
+            mesh.workload(WEB, not_after=tomorrow + timedelta(days=30)).write(web)
+            async with asyncio.timeout(LIMIT_S):
+                while await newest_end(envoy) < tomorrow + timedelta(days=29):
+                    await asyncio.sleep(0.05)
+
+
+async def newest_end(envoy: Envoy) -> datetime:
+    """When the certificate ends that the proxy took last."""
+    _, body = await asyncio.to_thread(fetch, envoy.admin, "/certs")
+    chains = (chain for each in json.loads(body)["certificates"] for chain in each["cert_chain"])
+    return max(datetime.fromisoformat(chain["expiration_time"]) for chain in chains)
+
+
+def printed_bootstrap(*arguments: str) -> dict[str, Any]:
+    """What the command prints for an Envoy with a free admin port."""
+    command = [sys.executable, "-m", "aeraki_xds", "bootstrap", "--node", NODE, "-o", "json"]
+    command += ["--proxy-admin", "127.0.0.1:0", *arguments]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=LIMIT_S)
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
 
 
 def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:

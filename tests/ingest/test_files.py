@@ -799,3 +799,31 @@ def test_a_path_that_is_named_may_be_a_link_to_anywhere(tmp_path: Path) -> None:
 
     assert isinstance(event, Upsert)
     assert event.origin == str(tmp_path / "link.yaml")
+
+
+# --- after a restart --------------------------------------------------------------------------
+
+
+async def test_a_file_that_held_objects_before_a_restart_is_not_believed_to_be_empty(
+    root: Path,
+) -> None:
+    write(root / "a.yaml", "")
+    write(root / "b.yaml", "")
+    write(root / "c.yaml", entry("x"))
+    async with Following(root, remembered=["a.yaml"]) as said:
+        await said.until(lambda: said.state == "synced")
+        (unreadable,) = [event for event in said.events if isinstance(event, Unreadable)]
+        assert (unreadable.origin, unreadable.hides) == ("a.yaml", True)
+        write(root / "a.yaml", entry("y"))
+        await said.until(lambda: said.hosts == {"x": "a", "y": "a"})
+        assert Unreadable(origin="a.yaml", problems=()) in said.events
+
+
+async def test_a_folder_that_held_manifests_before_a_restart_is_lost_when_it_is_empty(
+    root: Path,
+) -> None:
+    async with Following(root, remembered=["a.yaml"]) as said:
+        await said.until(lambda: said.state == "lost")
+        assert "no manifest is left" in str(said.events[-1])
+        write(root / "b.yaml", entry("x"))
+        await said.until(lambda: said.state == "synced")

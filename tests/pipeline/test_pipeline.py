@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
+from aeraki_xds import turns
 from aeraki_xds.ingest.event import Event, SourceLost, Synced, Unreadable
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import Host
@@ -19,10 +20,11 @@ from aeraki_xds.mesh.objects import MeshObject
 from aeraki_xds.mesh.problems import error
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline import Pipeline, Scopes, composer
-from aeraki_xds.pipeline.scopes import GLOBAL
+from aeraki_xds.pipeline.scopes import GLOBAL, PUBLIC
 from aeraki_xds.translate.compose import Recipe, compose
 from aeraki_xds.translate.output import Output
 from aeraki_xds.xds.admission import Node, Peer
+from aeraki_xds.xds.identity import SpiffeId
 from aeraki_xds.xds.message import Response
 from aeraki_xds.xds.resource import (
     CLUSTER,
@@ -52,6 +54,10 @@ HELLO = full("hello")
 ROUTE = f"{HELLO}_9090"
 SOCKET = "127.20.0.1_9090"
 V1, V2 = f"outbound|9090|v1|{HELLO}", f"outbound|9090|v2|{HELLO}"
+DEMO = Peer(
+    address="10.0.0.1:4000",
+    identity=SpiffeId(trust_domain="cluster.local", namespace="demo", service_account="web"),
+)
 CANARY: tuple[MeshObject, ...] = (service(), subsets(), router("hello", "hello/v1"))
 
 
@@ -291,31 +297,62 @@ async def test_an_application_protocol_makes_a_port_thrift() -> None:
         assert rig.problems == []
 
 
-@virtual_time
-async def test_a_long_composition_gives_the_loop_its_turn() -> None:
+@pytest.fixture
+def slow_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step of long work costs more than a slice."""
     ticks = iter(range(10**6))
-    server = Server()
-    pipeline = Pipeline(
-        hub=server.hub,
-        scopes=Scopes(),
-        sources=["folder"],
-        clock=lambda: next(ticks) / 100,  # every look at the clock costs more than a slice
-        tenancy=Tenancy(),
-    )
-    turns = 0
+    monkeypatch.setattr(turns, "monotonic", lambda: next(ticks) * 2 * turns.SLICE)
 
-    async def others() -> None:
-        nonlocal turns
+
+@asynccontextmanager
+async def others(do: Callable[[], object]) -> AsyncIterator[None]:
+    """Something else that is done whenever the loop has a turn."""
+
+    async def go_on() -> None:
         while True:
-            turns += 1
+            do()
             await asyncio.sleep(0)
 
-    other = asyncio.create_task(others())
-    await pipeline.apply([*said(*(service(f"s{n}") for n in range(20))), *SYNCED])
-    other.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await other
-    assert turns >= 19
+    task = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.usefixtures("slow_work")
+@virtual_time
+async def test_reading_composing_and_settling_give_the_loop_its_turn() -> None:
+    rig = Rig()
+    had: list[None] = []
+    async with others(lambda: had.append(None)):
+        await rig.pipeline.apply([*said(*(service(f"s{n}") for n in range(100))), *SYNCED])
+    # Objects fifty at a time; each host composed, put in place, handed over, and settled.
+    assert len(had) >= 2 + 4 * 100
+
+
+@pytest.mark.usefixtures("slow_work")
+@virtual_time
+async def test_all_scopes_change_in_one_turn_of_the_loop() -> None:
+    async with running(*said(service()), *SYNCED) as rig:
+        rig.scopes_of(DEMO, only=HTTP_ROUTES)
+        restricted = Scope("restricted/demo")
+        for scope in (restricted, PUBLIC):
+            rig.server.hub.on_wanted(scope)
+        await asyncio.sleep(0.2)
+        seen: set[tuple[bool, bool]] = set()
+
+        def look() -> None:
+            held = (rig.names(scope, HTTP_ROUTES) for scope in (PUBLIC, restricted))
+            public, own = (ROUTE in names for names in held)
+            seen.add((public, own))
+
+        async with others(look):
+            await rig.pipeline.apply(said(service(export_to=(".",))))
+            look()
+        assert seen == {(True, False), (False, True)}
 
 
 # --- scopes -----------------------------------------------------------------------------------

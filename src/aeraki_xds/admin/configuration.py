@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from aeraki_xds.admin.query import MESSAGE, TEXT, PageError, Query
 from aeraki_xds.encode import packed_to_json
 from aeraki_xds.pipeline import Pipeline
+from aeraki_xds.state import State
 from aeraki_xds.telemetry import shown
+from aeraki_xds.turns import in_turns
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.resource import Resource, Scope
 
@@ -19,8 +21,9 @@ from aeraki_xds.xds.resource import Resource, Scope
 class Configuration:
     """The pages about configuration."""
 
-    def __init__(self, *, pipeline: Pipeline, hub: Hub) -> None:
+    def __init__(self, *, pipeline: Pipeline, hub: Hub, state: State | None = None) -> None:
         self._pipeline = pipeline
+        self._state = state
         self._hub = hub
 
     def sources(self) -> dict[str, object]:
@@ -30,7 +33,13 @@ class Configuration:
             for name, state in self._pipeline.sources.items()
         }
 
-    def resources(self, query: Query) -> object:
+    def kept(self) -> dict[str, object]:
+        """Whether the state folder is as new as what is in force; nothing without one."""
+        if self._state is None:
+            return {}
+        return {"state": {"stale": shown(self._state.error, MESSAGE)}}
+
+    async def resources(self, query: Query) -> object:
         """What scopes hold, narrowed down by scope, type and name, one page of it in JSON."""
         scopes = self._scopes(query.scope)
         found: dict[str, dict[str, dict[str, object]]] = {}
@@ -38,7 +47,7 @@ class Configuration:
         shown_here = 0
         for scope in scopes:
             of_scope = found.setdefault(shown(scope, TEXT), {})
-            for resource in self._held(scope, query):
+            async for resource in in_turns(self._held(scope, query)):
                 if query.offset <= total < query.offset + query.limit:
                     of_type = of_scope.setdefault(resource.id.type_url, {})
                     of_type[resource.name] = {
@@ -54,7 +63,7 @@ class Configuration:
             "truncated": query.offset + shown_here < total,
         }
 
-    def rejections(self, query: Query) -> object:
+    async def rejections(self, query: Query) -> object:
         """Everything that is wrong with the configuration."""
         report = self._pipeline.report
         entries = [
@@ -66,7 +75,7 @@ class Configuration:
                 "message": shown(entry.problem.message, MESSAGE),
                 "inForce": entry.in_force,
             }
-            for entry in query.page(report)
+            async for entry in in_turns(query.page(report))
         ]
         return query.paged("rejections", entries, len(report))
 

@@ -1,7 +1,8 @@
 """How late the event loop is: the one number that every proxy feels.
 
 In: a clock. Out: a histogram of the time between the moment at which a timer was due and the one
-at which its task ran. Guaranteed: ten measurements a second, however late they are.
+at which its task ran. Guaranteed: fifty measurements a second while it keeps up, so that a
+pause of 20 ms or more is not missed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final
 
 from aeraki_xds.xds.tally import Histogram
 
-_INTERVAL: Final = 0.1
+_INTERVAL: Final = 0.02
 
 
 class LagMeter:

@@ -8,7 +8,7 @@ ours (a type of a closed set, a dialect, a source that was configured), never a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -24,8 +24,10 @@ from aeraki_xds.admin.lag import LagMeter
 from aeraki_xds.admin.proxies import service_of
 from aeraki_xds.mesh.problems import Severity
 from aeraki_xds.pipeline import Pipeline
+from aeraki_xds.state import State
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.tally import Histogram, short_name
+from aeraki_xds.xds.wire import XdsServer
 
 _PREFIX = "aeraki_xds_"
 
@@ -41,8 +43,18 @@ _COUNTED = {
 class Metrics(Collector):
     """Registers itself, and what is known of the process, in a registry of its own."""
 
-    def __init__(self, *, pipeline: Pipeline, hub: Hub, lag: LagMeter) -> None:
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        hub: Hub,
+        xds: XdsServer,
+        lag: LagMeter,
+        state: State | None = None,
+    ) -> None:
         self._pipeline = pipeline
+        self._xds = xds
+        self._state = state
         self._hub = hub
         self._lag = lag
         self._registry = CollectorRegistry()
@@ -61,6 +73,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Everything as it is now."""
         yield self._connected()
+        yield from self._on_the_wire()
         yield from self._by_type()
         yield from self._configuration()
         yield from self._convergence()
@@ -78,6 +91,25 @@ class Metrics(Collector):
         for labels, count in sorted(counts.items() or {("sotw", "ads"): 0}.items()):
             family.add_metric(labels, count)
         return family
+
+    def _on_the_wire(self) -> Iterator[Metric]:
+        yield _gauge("connections", "Open connections.", self._xds.connections)
+        counts = self._xds.counts
+        yield _refused(
+            "connections",
+            "Connections that were not made or were closed at once.",
+            {reason.value: count for reason, count in counts.connections_refused.items()},
+        )
+        yield _refused(
+            "streams",
+            "Streams that were not served, or not served on.",
+            {reason.value: count for reason, count in counts.streams_refused.items()},
+        )
+        yield CounterMetricFamily(
+            f"{_PREFIX}write_failures",
+            "Faults of this server that cost a stream.",
+            value=counts.write_failures,
+        )
 
     def _by_type(self) -> Iterator[Metric]:
         for name, text in _COUNTED.items():
@@ -117,6 +149,12 @@ class Metrics(Collector):
         for source, state in self._pipeline.sources.items():
             family.add_metric([source], state.stale_since)
         yield family
+        yield _gauge(
+            "state_stale_since_seconds",
+            "Since when the state folder cannot be written, in seconds since the epoch; 0 while it "
+            "can, or there is none.",
+            self._state.failing_since if self._state is not None else 0,
+        )
 
     def _convergence(self) -> Iterator[Metric]:
         convergence = self._pipeline.convergence
@@ -133,6 +171,13 @@ class Metrics(Collector):
         yield _gauge(
             "convergence_oldest_seconds", "Age of the oldest of these changes.", convergence.oldest
         )
+
+
+def _refused(what: str, text: str, by_reason: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"{_PREFIX}{what}_refused", text, labels=["reason"])
+    for reason, count in by_reason.items():
+        family.add_metric([reason], count)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

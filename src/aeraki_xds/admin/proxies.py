@@ -13,6 +13,8 @@ from typing import Final
 
 from aeraki_xds.admin.query import MESSAGE, TEXT, PageError, Query
 from aeraki_xds.telemetry import shown
+from aeraki_xds.turns import in_turns
+from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.hub import Hub, Stream
 from aeraki_xds.xds.resource import TypeUrl
 from aeraki_xds.xds.tally import short_name
@@ -65,25 +67,28 @@ class Proxies:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def adsz(self, query: Query) -> object:
+    async def adsz(self, query: Query) -> object:
         """The connected clients."""
         streams = self._matching(query)
-        clients = [_client(stream, query) for stream in query.page(streams)]
+        clients = [_client(each, query) async for each in in_turns(query.page(streams))]
         return {**query.paged("clients", clients, len(streams)), "totalClients": len(streams)}
 
-    def syncz(self, query: Query) -> object:
+    async def syncz(self, query: Query) -> object:
         """What each was sent, ACKed and NACKed, by type."""
         streams = self._matching(query)
-        entries = [_sync(stream, query) for stream in query.page(streams)]
+        entries = [_sync(each, query) async for each in in_turns(query.page(streams))]
         return query.paged("streams", entries, len(streams))
 
-    def connections(self, query: Query) -> object:
+    async def connections(self, query: Query) -> object:
         """The TCP connections, each with its streams, oldest first."""
         by_address: dict[str, list[Stream]] = {}
         for stream in self._matching(query):
             by_address.setdefault(stream.peer.address, []).append(stream)
         connections = list(by_address.items())
-        entries = [_connection(address, held, query) for address, held in query.page(connections)]
+        entries = [
+            _connection(address, held, query)
+            async for address, held in in_turns(query.page(connections))
+        ]
         return query.paged("connections", entries, len(connections))
 
     def _matching(self, query: Query) -> Sequence[Stream]:
@@ -115,6 +120,7 @@ def _client(stream: Stream, query: Query) -> dict[str, object]:
         "connectionId": f"{shown(stream.node.id, TEXT)}-{stream.number}",
         "connectedAt": _moment(stream.connected_at),
         "address": shown(stream.peer.address, TEXT),
+        **_proven(stream.peer),
         "dialect": stream.session.dialect.value,
         "service": service_of(stream),
         "userAgent": shown(stream.node.user_agent, TEXT),
@@ -124,6 +130,16 @@ def _client(stream: Stream, query: Query) -> dict[str, object]:
     if more:
         client |= {"watchTotals": more, "truncated": True}
     return client
+
+
+def _proven(peer: Peer) -> dict[str, object]:
+    """What a peer's certificate says, if it has one."""
+    if peer.identity is None or peer.expires_at is None:
+        return {}
+    return {
+        "identity": shown(str(peer.identity), TEXT),
+        "certificateEndsAt": _moment(peer.expires_at),
+    }
 
 
 def _connection(address: str, streams: Sequence[Stream], query: Query) -> dict[str, object]:

@@ -1,10 +1,11 @@
 """The admin endpoint: JSON over aiohttp, read-only, on loopback by default.
 
 In: the pipeline and the hub, which it only reads. Out: `/healthz` (the process answers), `/readyz`
-(every source was synced once; it latches), `/metrics`, and the pages that `/debug` lists, named as
-istiod names them. Every page takes `?pretty`; lists are paged (`?limit=`, `?offset=`) and say so.
+(every source was synced once, and the server is not about to stop), `/metrics`, and the pages that
+`/debug` lists, named as istiod names them. Every page takes `?pretty`; lists are paged (`?limit=`,
+`?offset=`) and say so.
 Guaranteed: text of others is escaped and bounded before it is here, and no browser takes it for
-HTML; an error is JSON too, and says what to write instead.
+HTML; an error is JSON too, and says what to write instead; a long page holds no stream up.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from aeraki_xds.admin.proxies import Proxies
 from aeraki_xds.admin.query import TEXT, PageError, Query
 from aeraki_xds.admin.tasks import tasks
 from aeraki_xds.pipeline import Pipeline
+from aeraki_xds.state import State
 from aeraki_xds.telemetry import shown
 from aeraki_xds.xds.hub import Hub
+from aeraki_xds.xds.wire import XdsServer
+from aeraki_xds.xds.wire.health import Readiness
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -43,19 +47,27 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class _Page:
     """What a path answers, and what it is for."""
 
-    made_by: Callable[[Query], object]
+    made_by: Callable[[Query], Awaitable[object]]
     about: str
 
 
 class AdminServer:
     """Serves the pages above, and measures the loop's lag while it is open."""
 
-    def __init__(self, *, pipeline: Pipeline, hub: Hub) -> None:
-        self._hub = hub
-        self._configuration = configuration = Configuration(pipeline=pipeline, hub=hub)
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        hub: Hub,
+        xds: XdsServer,
+        readiness: Readiness,
+        state: State | None = None,
+    ) -> None:
+        self._readiness = readiness
+        self._configuration = configuration = Configuration(pipeline=pipeline, hub=hub, state=state)
         proxies = Proxies(hub)
         self._lag = LagMeter(clock=time.monotonic)
-        self._metrics = Metrics(pipeline=pipeline, hub=hub, lag=self._lag)
+        self._metrics = Metrics(pipeline=pipeline, hub=hub, xds=xds, lag=self._lag, state=state)
         self._pages = {
             "/debug/adsz": _Page(proxies.adsz, "connected clients and what they watch"),
             "/debug/connections": _Page(proxies.connections, "TCP connections and their streams"),
@@ -95,17 +107,17 @@ class AdminServer:
                 await self._measuring
         await self._runner.cleanup()
 
-    def _list(self, _query: Query) -> object:
+    async def _list(self, _query: Query) -> object:
         listed = {path: page.about for path, page in self._pages.items()}
         listed |= {
             "/healthz": "the process answers",
             "/metrics": "what was counted, for Prometheus",
-            "/readyz": "every source was synced once",
+            "/readyz": "every source was synced once, and the server is not about to stop",
         }
         return {"paths": dict(sorted(listed.items()))}
 
     async def _index(self, request: web.Request) -> web.Response:
-        page = self._list(Query())
+        page = await self._list(Query())
         if "text/html" not in request.headers.get("Accept", ""):
             return _json(page, pretty=True)
         assert isinstance(page, dict)
@@ -120,12 +132,14 @@ class AdminServer:
         return _json({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        ready = self._hub.serving
+        readiness = self._readiness
+        stage = "draining" if readiness.draining else "not synced"
         said = {
-            "status": "ready" if ready else "not synced",
+            "status": "ready" if readiness.serving else stage,
             "sources": self._configuration.sources(),
+            **self._configuration.kept(),
         }
-        return _json(said, status=200 if ready else 503)
+        return _json(said, status=200 if readiness.serving else 503)
 
     async def _exposed(self, _request: web.Request) -> web.Response:
         headers = {**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST}
@@ -135,7 +149,7 @@ class AdminServer:
 def _answering(page: _Page) -> Handler:
     async def answer(request: web.Request) -> web.Response:
         query = Query.parse(request.query)
-        return _json(page.made_by(query), pretty=query.pretty)
+        return _json(await page.made_by(query), pretty=query.pretty)
 
     return answer
 

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from aeraki_xds.admin.query import TEXT, Query
 from aeraki_xds.telemetry import shown
+from aeraki_xds.turns import in_turns
 
 _DEPTH: Final = 8
 """Frames shown of a task, innermost last."""
 
 
-def tasks(query: Query) -> object:
+async def tasks(query: Query) -> object:
     """The tasks by coroutine and name, and how many there are of each coroutine."""
     named = sorted((_coroutine(task), task.get_name(), task) for task in asyncio.all_tasks())
     counts = Counter(coroutine for coroutine, _, _ in named)
@@ -28,7 +29,7 @@ def tasks(query: Query) -> object:
             "cancelling": task.cancelling() > 0,
             "stack": _stack(task.get_coro()),
         }
-        for coroutine, name, task in query.page(named)
+        async for coroutine, name, task in in_turns(query.page(named))
     ]
     page = query.paged("tasks", entries, len(named))
     return {**page, "byCoroutine": dict(counts.most_common(query.names))}

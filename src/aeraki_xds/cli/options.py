@@ -12,7 +12,7 @@ import yaml
 
 from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Namespace
 from aeraki_xds.mesh.tenancy import DEFAULT_ROOT, Tenancy, TenancyMode
-from aeraki_xds.settings import Address
+from aeraki_xds.settings import Address, UnixAddress, parse_xds_address
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +32,23 @@ class AddressType(click.ParamType[Address]):
             self.fail(str(failure), param, ctx)
 
 
+class XdsAddressType(click.ParamType[Address | UnixAddress]):
+    """HOST:PORT or unix:PATH."""
+
+    name = "HOST:PORT|unix:PATH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address | UnixAddress:
+        """Read an address; a bad one ends the command."""
+        try:
+            return parse_xds_address(value) if isinstance(value, str) else value
+        except ValueError as failure:
+            self.fail(str(failure), param, ctx)
+
+
 ADDRESS = AddressType()
+XDS_ADDRESS = XdsAddressType()
 output_option = click.option(
     "-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True
 )

@@ -7,16 +7,18 @@ from pathlib import Path
 import click
 
 from aeraki_xds.app import serve as run_server
-from aeraki_xds.cli.options import ADDRESS, mesh_options
+from aeraki_xds.cli.options import ADDRESS, XDS_ADDRESS, mesh_options
 from aeraki_xds.cli.running import run_until_signalled
 from aeraki_xds.errors import ConfigurationError
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.settings import (
     DEFAULT_ADMIN_ADDRESS,
+    DEFAULT_GRACE_PERIOD,
     DEFAULT_XDS_ADDRESS,
     Address,
     ServeSettings,
     TlsFiles,
+    UnixAddress,
 )
 from aeraki_xds.telemetry import LogFormat, configure_logging
 from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
@@ -30,11 +32,17 @@ from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
     help="A folder of Kubernetes-style YAML or JSON; it is watched.",
 )
 @click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help="A folder for the last good configuration; after a restart it is served, marked stale, "
+    "while --config-dir cannot be read.",
+)
+@click.option(
     "--xds-address",
-    type=ADDRESS,
+    type=XDS_ADDRESS,
     default=DEFAULT_XDS_ADDRESS,
     show_default=True,
-    help="Where proxies connect; port 0 picks one.",
+    help="Where proxies connect; port 0 picks one. A Unix socket is for its owner alone.",
 )
 @click.option(
     "--tls-dir",
@@ -62,6 +70,14 @@ from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
     show_default=True,
     help="Where operators look; port 0 picks one.",
 )
+@click.option(
+    "--grace-period",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_GRACE_PERIOD,
+    show_default=True,
+    metavar="SECONDS",
+    help="What streams have to end after SIGTERM; a second signal ends everything at once.",
+)
 @mesh_options
 @click.option(
     "--log-level",
@@ -79,11 +95,13 @@ from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
 def serve(
     *,
     config_dir: Path,
-    xds_address: Address,
+    state_dir: Path | None,
+    xds_address: Address | UnixAddress,
     tls_dir: Path | None,
     trust_domains: tuple[str, ...],
     allow_plaintext: bool,
     admin_address: Address,
+    grace_period: float,
     tenancy: Tenancy,
     log_level: str,
     log_format: LogFormat,
@@ -103,5 +121,7 @@ def serve(
         tenancy=tenancy,
         tls=TlsFiles.within(tls_dir) if tls_dir is not None else None,
         trust_domains=trust_domains,
+        grace_period=grace_period,
+        state_dir=state_dir,
     )
     run_until_signalled(lambda: run_server(settings, announce=click.echo))

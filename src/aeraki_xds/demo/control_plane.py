@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -25,11 +25,20 @@ class ControlPlane:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def run(cls, config_dir: Path, *, port: int = 0) -> AsyncIterator[Self]:
-        """Serve a folder; both ports are open when the block begins."""
+    async def run(
+        cls,
+        config_dir: Path,
+        *,
+        port: int = 0,
+        options: Sequence[str] = (),
+        module: str = "aeraki_xds",
+    ) -> AsyncIterator[Self]:
+        """Serve a folder, with more `options` of `serve`; both ports are open when the block
+        begins. `module` is what is run, for those that prepare the process first.
+        """
         arguments = ["serve", "--config-dir", str(config_dir), "--log-level", "error"]
         arguments += ["--xds-address", f"127.0.0.1:{port}", "--admin-address", "127.0.0.1:0"]
-        started = python_module("aeraki_xds", *arguments, announces="serving ")
+        started = python_module(module, *arguments, *options, announces="serving ")
         async with started as (process, line):
             told = dict(word.partition("=")[::2] for word in line.split()[1:])
             yield cls(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,11 @@ class _Pace:
 
 
 class FileSource:
-    """Says what the manifests below `root` are, until it is cancelled."""
+    """Says what the manifests below `root` are, until it is cancelled.
+
+    `remembered` are the files that held objects before a restart: that they are empty now, or that
+    the folder is, is not believed.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class FileSource:
         poll: float = POLL,
         limit: int = MAX_BYTES,
         watch: Callable[[Path], Watcher] = open_watcher,
+        remembered: Collection[str] = (),
     ) -> None:
         self.name = str(root)
         self._root = root
@@ -71,6 +76,7 @@ class FileSource:
         self._pace = _Pace(quiet=quiet, poll=poll)
         self._limit = limit
         self._watch = watch
+        self.remembered = remembered
 
     async def run(self, emit: Emit) -> None:
         """Emit everything that exists and `Synced`, then every change; each call is one batch."""
@@ -81,6 +87,7 @@ class FileSource:
                 watcher=watcher,
                 quiet=self._pace.quiet,
                 limit=self._limit,
+                remembered=self.remembered,
             )
             await _Following(self.name, folder, watcher, emit, self._pace).run()
 

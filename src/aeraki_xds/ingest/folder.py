@@ -27,18 +27,25 @@ class Folder:
     """The manifests below `root`; `watcher` knows which of them are being written."""
 
     def __init__(
-        self, root: Path, *, decode: Decode, watcher: Watcher, quiet: float, limit: int
+        self,
+        root: Path,
+        *,
+        decode: Decode,
+        watcher: Watcher,
+        quiet: float,
+        limit: int,
+        remembered: Collection[str] = (),
     ) -> None:
         self._root = os.fspath(root)
         self._decode = decode
         self._watcher = watcher
         self._quiet_ns = round(quiet * 1e9)
         self._limit = limit
-        self._tree = Tree()
+        self._tree = Tree(remembered=remembered)
         self._stamps: dict[str, Stamp | None] = {}
         self._contents: dict[str, Contents] = {}
         self._doubtful: set[str] = set()
-        self._had_any = False
+        self._had_any = bool(remembered)
         self._obstacle = ""
         self.is_stopping = False
 

@@ -45,9 +45,13 @@ class _File:
 
 
 class Tree:
-    """The files of one folder and what was said about them. Paths are relative, with slashes."""
+    """The files of one folder and what was said about them. Paths are relative, with slashes.
 
-    def __init__(self) -> None:
+    `remembered` are the files that held objects when somebody else last read the folder.
+    """
+
+    def __init__(self, *, remembered: Iterable[str] = ()) -> None:
+        self._remembered = set(remembered)
         self._files: dict[str, _File] = {}
         self._places: dict[Key, set[_Place]] = {}
         self._in_force: dict[Key, _Place] = {}
@@ -62,14 +66,16 @@ class Tree:
         """The file is there and says this."""
         file = self._files.setdefault(path, _File())
         file.problems = contents.problems
-        if contents.is_blank and file.claims:
+        if contents.is_blank and (file.claims or path in self._remembered):
             file.problems = (_BLANK,)
         elif contents.is_legible:
+            self._remembered.discard(path)
             return self._replace(path, file, contents.claims)
         return [*self._notes({path})]
 
     def remove(self, path: str) -> list[Event]:
         """The file is gone."""
+        self._remembered.discard(path)
         file = self._files.get(path)
         if file is None:
             return []

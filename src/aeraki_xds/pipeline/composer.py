@@ -6,7 +6,7 @@ until the host is composed again. A host that cannot be composed keeps its last 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -17,6 +17,7 @@ from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import Host
 from aeraki_xds.mesh.objects import key_of
 from aeraki_xds.mesh.problems import Finding, error
+from aeraki_xds.pipeline.last_good import Kept
 from aeraki_xds.pipeline.ledger import NOTHING, Collision, Composed, Ledger
 from aeraki_xds.pipeline.scopes import ScopeSpec
 from aeraki_xds.translate.compose import Recipe, compose
@@ -27,12 +28,19 @@ V = TypeVar("V")
 
 
 class Composer:
-    """The composed hosts of one recipe. `compose` prepares, `settle` puts in place."""
+    """The composed hosts of one recipe. `compose` prepares, `settle` puts in place.
 
-    def __init__(self, *, graph: Graph, recipe: Recipe) -> None:
+    `kept` is what was in force before a restart of hosts that could not be composed.
+    """
+
+    def __init__(
+        self, *, graph: Graph, recipe: Recipe, kept: Mapping[Host, Kept] | None = None
+    ) -> None:
         self._graph: Final = graph
         self._recipe: Final = recipe
-        self._composed: dict[Host, Composed] = {}
+        self._told: dict[Host, Kept] = dict(kept or {})
+        self._composed = {host: Composed(kept=each) for host, each in self._told.items()}
+        self._failing: set[Host] = set()
         self._findings: dict[Host, tuple[Finding, ...]] = {}
         self._prepared: dict[Host, tuple[Composed, frozenset[ResourceId]]] = {}
         self._withheld: dict[Host, frozenset[ResourceId]] = {}
@@ -50,17 +58,23 @@ class Composer:
             output = compose(self._graph, host, self._recipe)
             self._prepared[host] = _encoded(output, self._composed.get(host, NOTHING))
             findings = output.findings
+            self._failing.discard(host)
         except Exception:  # noqa: BLE001
             # The border of one object: its failure must not cost another host its routes.
             self._log.exception("composing failed, the last good output stays", host=host)
             findings = self._failed(host)
+            self._failing.add(host)
         for finding in findings:
             if finding not in self._findings.get(host, ()):
                 self._log.warning("found", object=str(finding.key), problem=str(finding.problem))
         _set_or_drop(self._findings, host, findings)
 
     def settle(self) -> frozenset[Host]:
-        """Put in place what was composed; returns the hosts whose claims may differ.
+        """Put in place what was composed; returns the hosts whose claims may differ."""
+        return frozenset(self.steps())
+
+    def steps(self) -> Iterator[Host]:
+        """Settle host by host; until the last step nothing that is in place may be used.
 
         A host that withholds a name keeps its last good version and everything that this needs,
         as it was before this pass, whoever owned it: its cluster may just have been dropped.
@@ -69,15 +83,27 @@ class Composer:
         for host, (_, withheld) in prepared.items():
             _set_or_drop(self._withheld, host, withheld)
         kept = {host: self._last_good(host, withheld) for host, withheld in self._withheld.items()}
-        for host, (composed, _) in prepared.items():
+        for host in prepared:
             for resource in self._composed.get(host, NOTHING).resources:
                 self._by_id.pop(resource.id, None)
-            self._composed[host] = composed
         for host in prepared.keys() | kept.keys():
-            composed = replace(self._composed.get(host, NOTHING), kept=kept.get(host, ()))
+            made = prepared[host][0] if host in prepared else self._composed.get(host, NOTHING)
+            composed = replace(made, kept=kept.get(host, ()))
             self._by_id.update((resource.id, resource) for resource in composed.resources)
             _set_or_drop(self._composed, host, composed if composed != NOTHING else None)
-        return frozenset(prepared.keys() | kept.keys())
+            yield host
+
+    def news(self) -> dict[Host, Kept]:
+        """What stays in force of hosts that cannot be composed, where it is not what it was when
+        this was last asked."""
+        kept = {
+            host: composed.kept + (composed.resources if host in self._failing else ())
+            for host in self._withheld.keys() | self._failing
+            if (composed := self._composed.get(host, NOTHING)) != NOTHING
+        }
+        before, self._told = self._told, kept
+        either = {host: kept.get(host, ()) for host in kept.keys() | before.keys()}
+        return {host: each for host, each in either.items() if each != before.get(host, ())}
 
     def _last_good(self, host: Host, withheld: frozenset[ResourceId]) -> tuple[Resource, ...]:
         before = self._composed.get(host, NOTHING)

@@ -11,7 +11,7 @@ In: one host's composed resources at a time. Out: the changes of the scope's sna
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from aeraki_xds.mesh.names import Host
@@ -54,13 +54,16 @@ class _Claim:
 
 
 class Ledger:
-    """The claims of all hosts and the resources in force."""
+    """The claims of all hosts and the resources in force. To settle ten thousand replacements takes
+    long enough to be done in steps; until the last one nothing that it says may be used.
+    """
 
     def __init__(self) -> None:
         self.in_force: dict[ResourceId, Resource] = {}
         self._claims: dict[ResourceId, dict[Host, _Claim]] = {}
         self._claimed_by: dict[Host, set[ResourceId]] = {}
         self._touched: set[ResourceId] = set()
+        self._contested: set[ResourceId] = set()
 
     def replace(self, host: Host, composed: Composed) -> None:
         """Put a host's claims in place of its earlier ones."""
@@ -78,28 +81,36 @@ class Ledger:
 
     def settle(self) -> dict[ResourceId, Resource | None]:
         """Decide what is in force after the replacements and return what that changes."""
-        changes: dict[ResourceId, Resource | None] = {}
+        return dict(filter(None, self.steps()))
+
+    def steps(self) -> Iterator[tuple[ResourceId, Resource | None] | None]:
+        """Settle name by name; each step is a change, or None where nothing changes."""
+        touched, self._touched = self._touched, set()
         # Listeners last: they depend on the routes that this very pass puts in force.
-        for identity in sorted(self._touched, key=lambda each: each.type_url == LISTENER):
+        for identity in sorted(touched, key=lambda each: each.type_url == LISTENER):
             resource = self._desired(identity)
             if resource is None:
-                if self.in_force.pop(identity, None) is not None:
-                    changes[identity] = None
+                gone = self.in_force.pop(identity, None) is not None
+                yield (identity, None) if gone else None
             elif self.in_force.get(identity) is not resource:
                 self.in_force[identity] = resource
-                changes[identity] = resource
-        self._touched = set()
-        return changes
+                yield identity, resource
+            else:
+                yield None
 
     def collisions(self) -> Iterable[Collision]:
         """Every fresh claim that lost to an older host's."""
-        for identity, claims in sorted(self._claims.items()):
-            fresh = sorted(claim for claim in claims.values() if not claim.is_kept)
+        for identity in sorted(self._contested):
+            fresh = sorted(c for c in self._claims[identity].values() if not c.is_kept)
             for loser in fresh[1:]:
                 yield Collision(id=identity, owner=fresh[0].host, loser=loser.host)
 
     def _desired(self, identity: ResourceId) -> Resource | None:
         claims = self._claims.get(identity)
+        if claims and len(claims) > 1:
+            self._contested.add(identity)
+        else:
+            self._contested.discard(identity)
         if not claims:
             self._claims.pop(identity, None)
             return None

@@ -1,15 +1,17 @@
 """From a batch of events to publications: store, graph, compose, ledger, hub, in that order.
 
-In: batches of the inbox; scopes that streams want. Out: `hub.publish`, and the state that the
-admin pages show. Guaranteed: nothing is published before every source is synced; a host that
-cannot be composed keeps its last good output; only affected hosts are composed, each once per
-recipe whatever the number of scopes.
+In: batches of the inbox; scopes that streams want; what was in force before a restart. Out:
+`hub.publish`, what changed of what is in force, and the state that the admin pages show.
+Guaranteed: nothing is published before every source is synced, or is lost while there is something
+to go on with (`last_good`); a host that cannot be composed keeps its last good output; only
+affected hosts are composed, each once per recipe whatever the number of scopes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,19 +26,30 @@ from aeraki_xds.mesh.store import Store
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.coalesce import Inbox
 from aeraki_xds.pipeline.composer import Composer, conflicts
+from aeraki_xds.pipeline.last_good import Changes, LastGood, Touched, Unconfirmed
 from aeraki_xds.pipeline.ledger import Ledger
 from aeraki_xds.pipeline.report import Entry, entries
-from aeraki_xds.pipeline.scopes import GLOBAL, Scopes
+from aeraki_xds.pipeline.scopes import GLOBAL, GLOBAL_SPEC, Scopes
 from aeraki_xds.translate.compose import Recipe
+from aeraki_xds.turns import few_at_a_time, in_turns
 from aeraki_xds.xds.hub import Hub
-from aeraki_xds.xds.resource import Scope
+from aeraki_xds.xds.resource import Resource, ResourceId, Scope
 from aeraki_xds.xds.tally import Change, Convergence
 
-_SLICE: Final = 0.005
-"""Seconds of composing after which the loop gets its turn."""
+Resources = dict[ResourceId, Resource | None]
+"""What a scope's snapshot is changed by."""
 
 _IDLE: Final = 60.0
 """Seconds for which a scope outlives its last stream: a restarting proxy finds it composed."""
+
+GRACE: Final = 5.0
+"""Seconds for which a source that says nothing is waited for when there is something to serve."""
+
+REST: Final = 1.0
+"""Seconds without a change after which what was restored and is not there is gone."""
+
+_NOT_YET: Final = "not synced yet: what was in force before the restart is served"
+_EMPTY: Final = "it holds nothing: what was in force before the restart stays"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,9 +62,21 @@ class SourceState:
     stale: str = ""
     stale_since: float = 0.0
 
+    @property
+    def has_spoken(self) -> bool:
+        """Whether it is known what to expect of it."""
+        return self.synced or bool(self.stale)
+
+
+def _ignore(_changes: Changes) -> None:
+    pass
+
 
 class Pipeline:
-    """The one writer of store, graph and hub. `sources` are the names that must say `Synced`."""
+    """The one writer of store, graph and hub. `sources` are the names that must say `Synced`.
+
+    `on_changed` is told, after each batch, what it changed of what is in force.
+    """
 
     def __init__(
         self,
@@ -68,9 +93,17 @@ class Pipeline:
         self.convergence: Final = Convergence(clock=clock)
         self.sources: Final = {name: SourceState() for name in sources}
         self.unreadable: dict[str, Unreadable] = {}
+        self.on_changed: Callable[[Changes], None] = _ignore
         self._hub = hub
         self._scopes = scopes
         self._clock = clock
+        self._serves = False
+        self._may_go_on = False
+        self._unconfirmed = Unconfirmed(LastGood())
+        self._restless = False
+        self._due: frozenset[Host] = frozenset()
+        self._touched = Touched()
+        self._reserved: set[Recipe] = set()
         self._composers: dict[Recipe, Composer] = {}
         self._ledgers: dict[Scope, Ledger] = {}
         self._wanted: set[Scope] = {GLOBAL}
@@ -96,37 +129,84 @@ class Pipeline:
             findings += conflicts(self.graph, ledger)
         return entries(self.store, self.unreadable.values(), findings)
 
+    async def restore(self, last_good: LastGood) -> None:
+        """Go on from what was in force before a restart. To be called once, before all else.
+
+        It is composed for every recipe that was in use: so whatever a source says next, even that
+        a reference is broken, finds a last good output to leave in force.
+        """
+        self._unconfirmed = Unconfirmed(last_good)
+        self._may_go_on = last_good.may_be_served
+        self.unreadable.update(last_good.files)
+        standing = last_good.objects.values()
+        said = [event for each in standing for event in (each.accepted, each.rejected) if event]
+        await self._take(said)
+        self._look()
+        for recipe in {GLOBAL_SPEC.recipe, *last_good.kept}:
+            kept = last_good.kept.get(recipe, {})
+            composer = Composer(graph=self.graph, recipe=recipe, kept=kept)
+            await self._compose(composer, self.graph.hosts | kept.keys())
+            self._composers[recipe] = composer
+        self._touched.recipes = set(last_good.kept)
+        self._reserved = set(self._composers)
+
     async def run(self) -> None:
         """Apply batches and open scopes until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._wait_no_longer())
             tasks.create_task(self._apply_batches())
             tasks.create_task(self._tend_scopes())
 
-    async def apply(self, events: Iterable[Event], *, since: float | None = None) -> None:
-        """Take one batch to its publications; its first event was said at `since`, or just now."""
+    async def apply(
+        self, events: Iterable[Event], *, since: float | None = None, at_rest: bool = False
+    ) -> None:
+        """Take one batch to its publications; its first event was said at `since`, or just now.
+
+        `at_rest`: there was none for a while.
+        """
         async with self._turn:
             started = self._clock()
-            changes = self.store.apply(self._note(events))
-            verdicts = {change.key: self.graph.verdicts.get(change.key, ()) for change in changes}
-            affected = self.graph.update(changes) | self._look()
-            self._log_verdicts(verdicts)
-            if not self.synced:
+            said = list(events)
+            about_objects = self._note(said)
+            if self._unconfirmed and self.synced:
+                at_rest = at_rest or any(isinstance(event, Synced) for event in said)
+                about_objects += self._note(self._confirm(at_rest=at_rest))
+            changes, touched = await self._take(about_objects)
+            self._due |= touched | self._look()
+            if not self._is_serving():
                 return
+            affected, self._due = self._due, frozenset()
             change = self.convergence.begin(started if since is None else since)
             woken = await self._recompose(affected, change)
             change.published()
             await self._open_wanted()
+            await self._tell()
             self._log.info(
                 "configuration applied",
-                objects=len(changes),
+                objects=changes,
                 hosts=len(affected),
                 streams_woken=woken,
                 milliseconds=round((self._clock() - started) * 1000, 1),
             )
 
+    async def _take(self, events: Sequence[ObjectEvent]) -> tuple[int, frozenset[Host]]:
+        """What is said of objects, to store and graph; how many changed, and the hosts touched."""
+        before: dict[Key, tuple[Finding, ...]] = {}
+        touched: set[Host] = set()
+        async for few in in_turns(few_at_a_time(events)):
+            changes = self.store.apply(few)
+            for change in changes:
+                before.setdefault(change.key, self.graph.verdicts.get(change.key, ()))
+            touched |= self.graph.update(changes)
+        self._log_verdicts(before)
+        return len(before), frozenset(touched)
+
     def _look(self) -> frozenset[Host]:
         """Whether something hides what it is about; every host is affected when that changes."""
-        blind = self.store.hides_a_router() or any(u.hides for u in self.unreadable.values())
+        blind = self.store.hides_a_router() or any(
+            file.hides and not self._unconfirmed.stands_on(file)
+            for file in self.unreadable.values()
+        )
         if blind == self.graph.blind:
             return frozenset()
         self.graph.blind = blind
@@ -141,8 +221,59 @@ class Pipeline:
 
     async def _apply_batches(self) -> None:
         while True:
-            events = await self.inbox.take()
-            await self.apply(events, since=self.inbox.first_at)
+            taken, events = self.inbox.first_at, []
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REST if self._restless else None):
+                    events = await self.inbox.take()
+            if events:
+                await self.apply(events, since=self.inbox.first_at)
+                self._restless = bool(self._unconfirmed) and self.synced
+            elif self.inbox.first_at == taken:  # nothing is about to be said either
+                self._restless = False
+                await self.apply((), at_rest=True)
+
+    async def _wait_no_longer(self) -> None:
+        """A source may hang without a word."""
+        if self._may_go_on:
+            await asyncio.sleep(GRACE)
+            silent = [name for name, each in self.sources.items() if not each.has_spoken]
+            if silent:
+                await self.apply([SourceLost(source=name, reason=_NOT_YET) for name in silent])
+
+    def _is_serving(self) -> bool:
+        """Whether what is in the store is in force. It stays so."""
+        if not self._serves:
+            complete = self.synced and not self._unconfirmed.is_all
+            known = self._may_go_on and all(each.has_spoken for each in self.sources.values())
+            self._serves = complete or known
+            if self._serves and self._reserved:
+                asyncio.get_running_loop().call_later(_IDLE, self._release)
+        return self._serves
+
+    def _confirm(self, *, at_rest: bool) -> list[Event]:
+        """What the sources say about what was restored, by not speaking of it.
+
+        Nothing at all is not believed: a volume may not be mounted yet.
+        """
+        if self._unconfirmed.is_all:
+            calm = (name for name, each in self.sources.items() if not each.stale)
+            return [SourceLost(source=name, reason=_EMPTY) for name in calm]
+        if not at_rest or any(each.stale not in ("", _EMPTY) for each in self.sources.values()):
+            return []
+        believed = (name for name, each in self.sources.items() if each.stale)
+        return [
+            *self._unconfirmed.let_go(self.unreadable),
+            *(Synced(source=name) for name in believed),
+        ]
+
+    async def _tell(self) -> None:
+        """Say what changed of what is in force since this was last called."""
+        kept = {recipe: composer.news() for recipe, composer in self._composers.items()}
+        changes = self._touched.changes(self.unreadable, kept)
+        async for key, standing in in_turns(self._touched.objects(self.store)):
+            changes.objects[key] = standing
+        if changes:
+            self.on_changed(changes)
 
     async def _tend_scopes(self) -> None:
         while True:
@@ -150,13 +281,16 @@ class Pipeline:
             self._work.clear()
             async with self._turn:
                 self._close_expired()
-                if self.synced:
+                if self._serves:
                     await self._open_wanted()
+                    await self._tell()
 
     def _note(self, events: Iterable[Event]) -> list[ObjectEvent]:
         """Keep what is said of files and sources, and pass on what is said of objects."""
         about_objects: list[ObjectEvent] = []
         for event in events:
+            self._unconfirmed.hear(event)
+            self._touched.hear(event)
             match event:
                 case Synced():
                     self.sources[event.source] = SourceState(synced=True)
@@ -192,36 +326,33 @@ class Pipeline:
         return about_objects
 
     async def _recompose(self, hosts: frozenset[Host], change: Change) -> int:
-        """Compose the hosts for every recipe in use and publish; returns the streams woken."""
+        """Compose the hosts for every recipe in use and publish; returns the streams woken.
+
+        All scopes change in one turn of the loop: a proxy sees several of them as one.
+        """
         settled = {
             recipe: await self._compose(composer, hosts)
             for recipe, composer in self._composers.items()
         }
-        woken = 0
-        for scope, ledger in self._ledgers.items():
-            changed = settled[self._scopes.specs[scope].recipe]
-            woken += self._publish(scope, ledger, changed | hosts, change)
-        return woken
+        changed = {
+            scope: await self._settle(scope, settled[self._scopes.specs[scope].recipe] | hosts)
+            for scope in self._ledgers
+        }
+        return sum(self._hub.publish(scope, of, change).woken for scope, of in changed.items())
 
     async def _compose(self, composer: Composer, hosts: Iterable[Host]) -> frozenset[Host]:
-        """Compose hosts one by one, giving the loop its turn between them; returns whose claims
-        may differ."""
-        since = self._clock()
-        for host in sorted(hosts):
+        """Compose hosts one by one; returns whose claims may differ."""
+        async for host in in_turns(sorted(hosts)):
             composer.compose(host)
-            if self._clock() - since > _SLICE:
-                await asyncio.sleep(0)
-                since = self._clock()
-        return composer.settle()
+        return frozenset([host async for host in in_turns(composer.steps())])
 
-    def _publish(
-        self, scope: Scope, ledger: Ledger, hosts: Iterable[Host], change: Change | None = None
-    ) -> int:
-        spec = self._scopes.specs[scope]
+    async def _settle(self, scope: Scope, hosts: Iterable[Host]) -> Resources:
+        """Hand the claims of hosts to a scope's ledger; returns what that changes."""
+        spec, ledger = self._scopes.specs[scope], self._ledgers[scope]
         composer = self._composers[spec.recipe]
-        for host in hosts:
+        async for host in in_turns(hosts):
             composer.hand_over(host, spec, ledger)
-        return self._hub.publish(scope, ledger.settle(), change).woken
+        return dict([step async for step in in_turns(ledger.steps()) if step is not None])
 
     def _want(self, scope: Scope) -> None:
         self._wanted.add(scope)
@@ -240,7 +371,7 @@ class Pipeline:
                 await self._compose(composer, hosts)
                 self._composers[recipe] = composer
             ledger = self._ledgers[scope] = Ledger()
-            self._publish(scope, ledger, hosts)
+            self._hub.publish(scope, await self._settle(scope, hosts))
             self._log.info("scope composed", scope=scope, resources=len(ledger.in_force))
 
     def _expire_later(self, scope: Scope) -> None:
@@ -257,11 +388,16 @@ class Pipeline:
         self._expired.add(scope)
         self._work.set()
 
+    def _release(self) -> None:
+        """Who was connected before the restart has had the time to come back."""
+        self._reserved.clear()
+        self._work.set()
+
     def _close_expired(self) -> None:
         for scope in self._expired.difference(self._hub.scopes):
             self._ledgers.pop(scope, None)
             self._hub.drop(scope)
         self._expired.clear()
         used = {self._scopes.specs[scope].recipe for scope in self._ledgers}
-        for recipe in self._composers.keys() - used:
+        for recipe in self._composers.keys() - used - self._reserved:
             del self._composers[recipe]

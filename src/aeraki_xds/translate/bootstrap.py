@@ -42,13 +42,14 @@ class MutualTls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootstrapSettings:
-    """Who the proxy is (`node_id`, `cluster`, `metadata`), where we are (`xds_*`), where the
-    proxy's own admin page is, and how it connects."""
+    """Who the proxy is (`node_id`, `cluster`, `metadata`), where we are (`xds_host` and `xds_port`,
+    or `xds_path`, a Unix socket), where the proxy's own admin page is, and how it connects."""
 
     node_id: str
     cluster: str
-    xds_host: str
-    xds_port: int
+    xds_host: str = ""
+    xds_port: int = 0
+    xds_path: str = ""
     admin_host: str = "127.0.0.1"
     admin_port: int = 15000
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +85,7 @@ def bootstrap(settings: BootstrapSettings) -> Json:
 def _xds_cluster(settings: BootstrapSettings) -> Json:
     cluster: Json = {
         "name": CLUSTER,
-        "type": "STATIC" if _is_address(settings.xds_host) else "STRICT_DNS",
+        "type": "STATIC" if settings.xds_path or _is_address(settings.xds_host) else "STRICT_DNS",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {
@@ -99,11 +100,7 @@ def _xds_cluster(settings: BootstrapSettings) -> Json:
         "load_assignment": {
             "cluster_name": CLUSTER,
             "endpoints": [
-                {
-                    "lb_endpoints": [
-                        {"endpoint": {"address": _address(settings.xds_host, settings.xds_port)}}
-                    ]
-                }
+                {"lb_endpoints": [{"endpoint": {"address": _our_address(settings)}}]},
             ],
         },
     }
@@ -129,7 +126,7 @@ def _tls_socket(tls: MutualTls, host: str) -> Json:
     # Only a DNS name can be asked for by SNI, neither a SPIFFE identity nor an address (RFC 6066).
     is_uri = "://" in tls.server_name
     wanted = host if is_uri else tls.server_name
-    sni: Json = {} if _is_address(wanted) else {"sni": wanted}
+    sni: Json = {} if not wanted or _is_address(wanted) else {"sni": wanted}
     pinned: Json = {
         "match_typed_subject_alt_names": [
             {"san_type": "URI" if is_uri else "DNS", "matcher": {"exact": tls.server_name}}
@@ -178,6 +175,12 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _our_address(settings: BootstrapSettings) -> Json:
+    if settings.xds_path:
+        return {"pipe": {"path": settings.xds_path}}
+    return _address(settings.xds_host, settings.xds_port)
 
 
 def _address(host: str, port: int) -> Json:

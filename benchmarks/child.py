@@ -1,0 +1,63 @@
+"""A process that takes commands: one line of JSON in, one line of JSON out.
+
+In: a script of this folder and its arguments. Out: a `Child` that can be asked. Guaranteed: it is
+gone when its block is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+
+class ChildEnded(RuntimeError):
+    """It ended when it was asked something; what it said is on standard error."""
+
+
+class Child:
+    """A running process; made by `running` only."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def ask(self, do: str, **more: Any) -> dict[str, Any]:
+        """Give a command and wait for the answer. Raises ChildEnded."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **more}).encode() + b"\n")
+        return await self.answer()
+
+    async def answer(self) -> dict[str, Any]:
+        """The next line that it says. Raises ChildEnded."""
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            message = f"the process {self.pid} ended; what it said is on standard error"
+            raise ChildEnded(message)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@asynccontextmanager
+async def running(script: str, *arguments: str) -> AsyncIterator[Child]:
+    """Run a script of this folder for the length of the block."""
+    path = str(Path(__file__).parent / script)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, path, *arguments, stdin=PIPE, stdout=PIPE
+    )
+    try:
+        yield Child(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

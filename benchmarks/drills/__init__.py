@@ -1,0 +1,1 @@
+"""Bad days rehearsed with real processes, one drill each. `benchmarks/rehearse.py` runs them."""
