@@ -32,7 +32,7 @@ bench: $(DEV_STAMP) ## what a change for many streams costs (ARGS="--streams 500
 	$(BIN)/python benchmarks/fanout.py $(ARGS)
 
 drills: $(DEV_STAMP) ## rehearse bad days with real processes (ARGS="kill stop" for some)
-	$(BIN)/python benchmarks/drills.py $(ARGS)
+	$(BIN)/python benchmarks/rehearse.py $(ARGS)
 
 check: $(DEV_STAMP) ## format, lint, types, import rules, spelling, generated code
 	$(BIN)/ruff format --check .
