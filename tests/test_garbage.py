@@ -1,14 +1,17 @@
-"""What is set aside when a collection takes long, and what is freed all the same."""
+"""When the collector looks at what, and what is freed all the same."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from aeraki_xds.garbage import short_collections
+from aeraki_xds.garbage import no_full_collections, now_and_then, set_aside
+from tests.virtual_time import virtual_time
 
 
 class Thing:
@@ -17,16 +20,11 @@ class Thing:
     other: Thing | None = None
 
 
-class Clock:
-    """A collection takes `step` seconds."""
-
-    def __init__(self, step: float) -> None:
-        self.step = step
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        self.now += self.step
-        return self.now
+def cycle() -> weakref.ref[Thing]:
+    """Garbage that only the collector finds."""
+    thing = Thing()
+    thing.other = thing
+    return weakref.ref(thing)
 
 
 @pytest.fixture(autouse=True)
@@ -35,44 +33,61 @@ def nothing_stays_aside() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_what_survives_a_long_collection_is_not_looked_at_again() -> None:
-    with short_collections(clock=Clock(1.0)):
-        before = gc.get_freeze_count()
-        held = [Thing() for _ in range(1000)]
-        gc.collect()
-        assert gc.get_freeze_count() >= before + len(held)
-        assert not any(each is held for each in gc.get_objects())
+def collections_of_all() -> int:
+    return int(gc.get_stats()[2]["collections"])
 
 
-def test_what_survives_a_short_one_is() -> None:
-    with short_collections(clock=Clock(0.001)):
-        held = [Thing() for _ in range(1000)]
-        gc.collect()
-        assert any(each is held for each in gc.get_objects())
+def test_however_much_is_made_nothing_looks_at_everything() -> None:
+    with no_full_collections():
+        before = collections_of_all()
+        held = [[n] for n in range(300_000)]
+        assert collections_of_all() == before
+    assert len(held) == 300_000
 
 
-def test_what_was_set_aside_is_freed_when_nobody_refers_to_it() -> None:
-    with short_collections(clock=Clock(1.0)):
-        thing = Thing()
-        gc.collect()
-        seen = weakref.ref(thing)
-        del thing
+def test_without_it_python_would() -> None:
+    before = collections_of_all()
+    held = [[n] for n in range(300_000)]
+    assert collections_of_all() > before
+    assert len(held) == 300_000
+
+
+def test_short_lived_cycles_are_found_all_the_same() -> None:
+    with no_full_collections():
+        seen = cycle()
+        held = [[n] for n in range(20_000)]
         assert seen() is None
+    assert len(held) == 20_000
 
 
-def test_garbage_that_comes_later_is_collected() -> None:
-    with short_collections(clock=Clock(1.0)):
-        gc.collect()
-        thing = Thing()
-        thing.other = thing
-        seen = weakref.ref(thing)
-        del thing
-        gc.collect()
+def test_what_is_set_aside_is_not_looked_at_and_freed_when_nobody_refers_to_it() -> None:
+    things = [Thing() for _ in range(100)]
+    seen = [weakref.ref(thing) for thing in things]
+    set_aside()
+    assert not any(isinstance(each, Thing) for each in gc.get_objects())
+    del things
+    assert not any(each() for each in seen)
+
+
+@virtual_time
+async def test_once_an_hour_what_nobody_found_is_collected() -> None:
+    gc.disable()
+    try:
+        seen = cycle()
+        task = asyncio.create_task(now_and_then())
+        await asyncio.sleep(3599)
+        assert seen() is not None
+        await asyncio.sleep(2)
         assert seen() is None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    finally:
+        gc.enable()
 
 
-def test_afterwards_everything_is_as_it_was() -> None:
-    before = gc.get_threshold(), list(gc.callbacks)
-    with short_collections():
-        assert gc.get_threshold() != before[0]
-    assert (gc.get_threshold(), list(gc.callbacks)) == before
+def test_afterwards_thresholds_are_what_they_were() -> None:
+    before = gc.get_threshold()
+    with no_full_collections():
+        assert gc.get_threshold() != before
+    assert gc.get_threshold() == before

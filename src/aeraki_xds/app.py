@@ -25,7 +25,7 @@ import structlog
 
 from aeraki_xds.admin.server import AdminServer
 from aeraki_xds.errors import ConfigurationError, ListenError
-from aeraki_xds.garbage import short_collections
+from aeraki_xds.garbage import no_full_collections, now_and_then
 from aeraki_xds.ingest.decode import decode
 from aeraki_xds.ingest.files import FileSource
 from aeraki_xds.mesh.names import Namespace
@@ -72,7 +72,7 @@ async def serve(settings: ServeSettings, *, announce: Callable[[str], None]) -> 
             ),
         ),
     )
-    with short_collections():
+    with no_full_collections():
         async with (
             _opened(settings.state_dir) as state,
             # Up for longer: while streams are ended it says that we are not ready.
@@ -120,6 +120,7 @@ async def _work(source: FileSource, pipeline: Pipeline, state: State | None) -> 
     last_good = state.take() if state is not None else LastGood()
     source.remembered = last_good.origins
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(now_and_then())
         tasks.create_task(source.run(pipeline.inbox.put))
         if state is not None:
             await pipeline.restore(last_good)

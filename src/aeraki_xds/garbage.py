@@ -1,56 +1,46 @@
 """The cyclic garbage collector, kept from holding up the event loop.
 
-In: the collections that Python makes. Out: none that takes long over the same objects twice. A full
-collection looks at every object that there is: a fifth of a second for a mesh of ten thousand
-services, and no stream is served meanwhile. Nearly all of it is configuration, which lives long and
-is in no cycle: what has survived a collection that took its time is set aside (`gc.freeze`) and
-never looked at again. It is freed all the same when nobody refers to it any more; only a cycle
-would stay for ever, so what comes and goes by the thousand, connections, must not be one when it
-goes (`wire.connection`).
+In: nothing but the process. Out: no collection that looks at everything there is, but for one an
+hour. Such a collection takes a fifth of a second for a mesh of ten thousand services, or for some
+thousands of connections, and Python makes one whenever their number has grown by a quarter: just
+when many services are read, or many proxies connect.
+
+Nearly everything that lives long here is in no cycle, and is freed when nobody refers to it any
+more: configuration, and what is left of a connection that is gone (`wire.connection`). Short-lived
+cycles are found by the collections of the young, which go on. What else there may be waits for the
+hour; configuration, once it has grown much, is set aside and not looked at then either.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-_LONG: Final = 0.01
-"""Seconds: a fifth of what the loop may be late."""
-
-_OLDEST_EVERY: Final = 2
-"""A full collection is considered after so many of the middle generation (Python: 10), so that it
-finds less to look at when the configuration grows by a thousand objects a millisecond."""
-
-
-class _Collections:
-    """Hears of each collection. `clock` gives monotonic seconds."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._since = 0.0
-
-    def heard(self, phase: str, _info: dict[str, Any]) -> None:
-        """What `gc.callbacks` asks for."""
-        if phase == "start":
-            self._since = self._clock()
-        elif self._clock() - self._since > _LONG:
-            gc.freeze()
+_NEVER: Final = 1_000_000_000
+_SECONDS: Final = 3600.0
 
 
 @contextmanager
-def short_collections(*, clock: Callable[[], float] = monotonic) -> Iterator[None]:
-    """For the length of a block. Begins with a long one, for what is there already."""
-    gc.collect()
-    gc.freeze()
-    youngest, middle, oldest = gc.get_threshold()
-    gc.set_threshold(youngest, middle, _OLDEST_EVERY)
-    heard = _Collections(clock).heard
-    gc.callbacks.append(heard)
+def no_full_collections() -> Iterator[None]:
+    """For the length of a block, but for those of `now_and_then`."""
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, _NEVER)
     try:
         yield
     finally:
-        gc.callbacks.remove(heard)
-        gc.set_threshold(youngest, middle, oldest)
+        gc.set_threshold(young, middle, old)
+
+
+def set_aside() -> None:
+    """What there is now will live long: never look at it again."""
+    gc.freeze()
+
+
+async def now_and_then() -> None:
+    """Collect once an hour, until cancelled."""
+    while True:
+        await asyncio.sleep(_SECONDS)
+        gc.collect()

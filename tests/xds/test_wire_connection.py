@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from aeraki_xds.bench import frames
 from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of
 from aeraki_xds.xds.wire.counts import Counts
+from aeraki_xds.xds.wire.gate import Exit
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.quotas import Quotas
 
@@ -137,6 +138,7 @@ class Server:
             paths={PATH},
             limits=LIMITS,
             quotas=Quotas(limits=LIMITS, counts=Counts()),
+            exit_by=Exit(loop=asyncio.get_running_loop()),
             connections=set(),
         )
         self.connection.connection_made(cast("asyncio.Transport", self.transport))

@@ -9,16 +9,33 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import pytest
 
+from aeraki_xds.xds.wire import gate as gates
 from aeraki_xds.xds.wire.counts import ConnectionRefusal, Counts
-from aeraki_xds.xds.wire.gate import Gate
+from aeraki_xds.xds.wire.gate import Entrant, Exit, Gate
 from aeraki_xds.xds.wire.limits import Limits
 
 PATIENCE: Final = 10.0
 LIMITS: Final = Limits(handshake_timeout=0.3)
+
+
+class Silent(Entrant):
+    """A client that was let in and says nothing."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+
+
+class Speaking(Silent):
+    """One that has spoken at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered.set()
 
 
 class Noting(Gate):
@@ -27,9 +44,9 @@ class Noting(Gate):
     under_way = 0
     most = 0
 
-    def __init__(self, *, limits: Limits) -> None:
+    def __init__(self, *, limits: Limits, entrant: type[Silent] = Silent) -> None:
         self.counts = Counts()
-        super().__init__(limits=limits, counts=self.counts, connection=asyncio.Protocol)
+        super().__init__(limits=limits, counts=self.counts, connection=entrant)
         self.began: list[float] = []
         self.ended = 0
 
@@ -103,6 +120,66 @@ async def test_plaintext_connections_need_not_be_paced() -> None:
         await until(gate, 20)
         assert gate.counts == Counts()
         await close(writers)
+
+
+async def test_only_so_many_say_their_first_words_at_once_and_who_is_silent_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gates, "_MOMENT", 0.2)
+    gate = Noting(limits=replace(LIMITS, handshakes=3))
+    async with accepting(gate, tls=False) as address:
+        writers = await connect(address, 7)
+        await until(gate, 7)
+        assert gate.most == 3
+        first, *_, last = gate.began
+        assert last - first >= 0.4 * 0.9  # three moments for seven, three at a time
+        assert gate.counts == Counts()
+        await close(writers)
+
+
+async def test_who_has_spoken_makes_room_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "_MOMENT", 600.0)
+    gate = Noting(limits=replace(LIMITS, handshakes=3), entrant=Speaking)
+    async with accepting(gate, tls=False) as address:
+        writers = await connect(address, 20)
+        await until(gate, 20)
+        await close(writers)
+
+
+async def test_however_many_are_gone_at_once_the_loop_has_its_turn() -> None:
+    now = 0.0
+    log: list[str] = []
+
+    def forgotten(number: int) -> None:
+        nonlocal now
+        now += gates._OUT * 0.6
+        log.append(str(number))
+
+    loop = asyncio.get_running_loop()
+    leaving = Exit(loop=loop, clock=lambda: now)
+    for number in range(5):
+        leaving.add(partial(forgotten, number))
+    while len(log) < 7:
+        await asyncio.sleep(0)
+        log.append("turn")
+    assert log[:7] == ["0", "1", "turn", "2", "3", "turn", "4"]
+
+
+async def test_one_that_cannot_be_forgotten_keeps_no_other_from_it() -> None:
+    log: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, _context: log.append("said"))
+    leaving = Exit(loop=loop)
+
+    def fails() -> None:
+        raise RuntimeError
+
+    leaving.add(fails)
+    leaving.add(partial(log.append, "forgotten"))
+    async with asyncio.timeout(PATIENCE):
+        while "forgotten" not in log:
+            await asyncio.sleep(0)
+    assert log == ["said", "forgotten"]
 
 
 async def test_running_out_of_sockets_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:

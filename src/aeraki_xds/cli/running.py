@@ -7,9 +7,13 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+_SWITCH_S: Final = 0.001
+"""For which a thread may keep the interpreter (Python: 5 ms). Files are read in threads, and the
+loop asks for the interpreter again after each system call."""
 
 
 def run_until_signalled(main: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
@@ -19,6 +23,7 @@ def run_until_signalled(main: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
         import uvloop
 
         factory = uvloop.new_event_loop
+    sys.setswitchinterval(_SWITCH_S)
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_cancelled_by_signals(main()))
 

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from aeraki_xds.garbage import set_aside
 from aeraki_xds.ingest.event import Event, SourceLost, Synced, Unreadable
 from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
 from aeraki_xds.mesh.graph import Graph
@@ -38,6 +39,9 @@ from aeraki_xds.xds.tally import Change, Convergence
 
 Resources = dict[ResourceId, Resource | None]
 """What a scope's snapshot is changed by."""
+
+_MANY: Final = 1_000
+"""Hosts that make a difference to the garbage collector."""
 
 _IDLE: Final = 60.0
 """Seconds for which a scope outlives its last stream: a restarting proxy finds it composed."""
@@ -180,6 +184,8 @@ class Pipeline:
             woken = await self._recompose(affected, change)
             change.published()
             await self._open_wanted()
+            if len(affected) > _MANY:
+                set_aside()
             await self._tell()
             self._log.info(
                 "configuration applied",
@@ -372,6 +378,8 @@ class Pipeline:
                 self._composers[recipe] = composer
             ledger = self._ledgers[scope] = Ledger()
             self._hub.publish(scope, await self._settle(scope, hosts))
+            if len(hosts) > _MANY:
+                set_aside()
             self._log.info("scope composed", scope=scope, resources=len(ledger.in_force))
 
     def _expire_later(self, scope: Scope) -> None:

@@ -33,6 +33,7 @@ from h2.events import (
 from h2.settings import SettingCodes
 
 from aeraki_xds.xds.wire.budget import Budget
+from aeraki_xds.xds.wire.gate import Entrant, Exit
 from aeraki_xds.xds.wire.inbox import Inbox
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.outbox import Outbox
@@ -67,7 +68,7 @@ class Handlers(AbstractHandler):
         """Call `then` once the stream's handler has ended, whatever ended it and however early."""
 
 
-class Connection(H2Protocol):
+class Connection(H2Protocol, Entrant):
     """grpclib's protocol, with an inbox in place of the buffer of every stream of `paths`."""
 
     def __init__(
@@ -79,15 +80,18 @@ class Connection(H2Protocol):
         paths: Collection[str],
         limits: Limits,
         quotas: Quotas,
+        exit_by: Exit,
         connections: set[Connection],
     ) -> None:
         super().__init__(handler, config, h2_config)
+        self._exit = exit_by
         self._handlers = handler
         self._paths = paths
         self._limits = limits
         self._quotas = quotas
         self._account: Account | None = None
         self._connections = connections
+        self.entered = asyncio.Event()
         self._opened_by = 0
         self._reads_again = False
         self._timer: asyncio.TimerHandle | None = None
@@ -119,6 +123,7 @@ class Connection(H2Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what is plain DATA, and leave the rest to h2."""
+        self.entered.set()
         taken = self._take(data)
         while taken < len(data) and not self.connection.is_closing():
             piece = data[taken : taken + _SLICE]
@@ -141,7 +146,7 @@ class Connection(H2Protocol):
             self._account.give_back(Taken.CONNECTIONS)
         if self._timer is not None:
             self._timer.cancel()
-        super().connection_lost(exc)
+        self._exit.add(partial(super().connection_lost, exc))
 
     def resume_writing(self) -> None:
         """The transport is below its low-water mark."""

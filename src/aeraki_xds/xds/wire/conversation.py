@@ -43,8 +43,9 @@ _REFUSALS: Final = {
     RefusalReason.DENIED: StreamRefusal.DENIED,
 }
 
-_LARGE: Final = 64 << 10
-"""Bytes of a request that may take more than a slice to decode, or many."""
+_LARGE: Final = 4 << 10
+"""Bytes of a request that waits for its turn, and is decoded in slices: an Envoy that takes in a
+thousand listeners names one route table more in each of a thousand requests, all at once."""
 
 _KEPT: Final = 64
 """Bytes that keeping a request takes beside its own."""
@@ -124,7 +125,7 @@ class Conversation:
         stream, self._stream = self._stream, None
         if stream is not None:
             self._exchange.hub.close(stream)
-            self._logger(stream).info("stream closed")
+            _LOG.info("stream closed", **_named(stream))
 
     # --- in -------------------------------------------------------------------------------------
 
@@ -211,8 +212,9 @@ class Conversation:
             self._learn(written_type, request)
         for event in events:
             if isinstance(event, Nacked):
-                self._logger(stream).warning(
+                _LOG.warning(
                     "response refused",
+                    **_named(stream),
                     type=event.type_url,
                     error=event.error,
                     resources=list(event.names),
@@ -292,16 +294,9 @@ class Conversation:
             wake=self.wake,
             only=self._method.only,
         )
-        self._logger(stream).info(
-            "stream opened", dialect=self._method.dialect.value, scopes=list(scopes)
-        )
+        dialect = self._method.dialect.value
+        _LOG.info("stream opened", **_named(stream), dialect=dialect, scopes=list(scopes))
         return stream
-
-    def _logger(self, stream: Stream) -> structlog.typing.FilteringBoundLogger:
-        logger: structlog.typing.FilteringBoundLogger = _LOG.bind(
-            stream=stream.number, node=stream.node.id, peer=stream.peer.address
-        )
-        return logger
 
     # --- out ------------------------------------------------------------------------------------
 
@@ -355,7 +350,7 @@ class Conversation:
         deadline = self._exchange.limits.send_deadline
         message = f"nothing was read for {deadline:g} seconds"
         if self._stream is not None:
-            self._logger(self._stream).warning("stream cut off", reason=message)
+            _LOG.warning("stream cut off", **_named(self._stream), reason=message)
         self.finish(GRPCError(Status.UNAVAILABLE, message))
         self._outbox.abandon()
 
@@ -363,6 +358,11 @@ class Conversation:
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+
+def _named(stream: Stream) -> dict[str, object]:
+    """A stream, in a log."""
+    return {"stream": stream.number, "node": stream.node.id, "peer": stream.peer.address}
 
 
 def _is_stale(event: Event) -> bool:

@@ -1,9 +1,10 @@
-"""Lets connections in, no faster than their handshakes can be paid for.
+"""Lets connections in and out, no faster than what they cost can be paid for.
 
-In: a listening socket. Out: connections. Guaranteed: however many clients come at once, only so
-many TLS handshakes are under way and begun in a second; the others wait in the kernel's queue,
-where they cost nothing, and are let in one by one. A handshake that does not end is given up.
-Running out of file descriptors is waited out.
+In: a listening socket; connections that are gone. Out: connections. Guaranteed: however many
+clients come at once, only so many TLS handshakes are under way and begun in a second, and only so
+many clients say their first words at once; the others wait in the kernel's queue, where they cost
+nothing. A handshake that does not end is given up. Running out of file descriptors is waited out.
+However many are gone at once, the loop has its turn while they are forgotten.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import asyncio
 import socket
 import ssl
 import stat
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -25,15 +28,30 @@ from aeraki_xds.xds.wire.limits import Limits
 BACKLOG: Final = 4096
 """Pending connections: with asyncio's 100 a restart of 2,000 proxies takes seconds."""
 
+_MOMENT: Final = 0.05
+"""Seconds for which a client that was let in is waited for to speak. What it says first is work,
+and the more it is the fewer are let in meanwhile; but who is silent keeps nobody waiting."""
+
+_OUT: Final = 0.001
+"""Seconds of a turn for connections that are gone. Each is some more work in the next turn, for the
+tasks of its streams."""
+
 _PAUSE: Final = 0.1
 """Seconds to wait when the system has no more sockets to give."""
+
+
+class Entrant(asyncio.Protocol):
+    """A connection, as the gate sees it."""
+
+    entered: asyncio.Event
+    """Set when the client has said something."""
 
 
 class Gate:
     """Accepts for one server."""
 
     def __init__(
-        self, *, limits: Limits, counts: Counts, connection: Callable[[], asyncio.Protocol]
+        self, *, limits: Limits, counts: Counts, connection: Callable[[], Entrant]
     ) -> None:
         self._counts = counts
         self._limits = limits
@@ -68,15 +86,49 @@ class Gate:
     async def _let_in(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         timeout = self._limits.handshake_timeout if tls is not None else None
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
+            _, entrant = await asyncio.get_running_loop().connect_accepted_socket(
                 self._connection, accepted, ssl=tls, ssl_handshake_timeout=timeout
             )
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MOMENT):
+                    await entrant.entered.wait()
         except (OSError, EOFError) as failure:  # of TLS too: ssl.SSLError is an OSError
             self._counts.connections_refused[ConnectionRefusal.HANDSHAKE] += 1
             accepted.close()
             self._log.info("a connection was not made", error=str(failure) or repr(failure))
         finally:
             self._room.release()
+
+
+class Exit:
+    """Forgets connections for one server. `clock` gives seconds, not the loop's own."""
+
+    def __init__(
+        self, *, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._gone: deque[Callable[[], None]] = deque()
+        self._scheduled = False
+
+    def add(self, forget: Callable[[], None]) -> None:
+        """Forget a connection in its turn."""
+        self._gone.append(forget)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        end = self._clock() + _OUT
+        try:
+            while self._gone:
+                self._gone.popleft()()
+                if self._clock() >= end:
+                    break
+        finally:
+            self._scheduled = bool(self._gone)
+            if self._scheduled:
+                self._loop.call_soon(self._run)
 
 
 def unix_socket(path: Path) -> socket.socket:
