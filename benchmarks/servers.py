@@ -39,6 +39,7 @@ from grpclib.const import Cardinality, Handler
 from grpclib.server import Server, Stream
 
 from aeraki_xds.admin.lag import LagMeter
+from aeraki_xds.garbage import no_full_collections
 from aeraki_xds.pipeline.scopes import GLOBAL, Scopes
 from aeraki_xds.telemetry import configure_logging
 from aeraki_xds.xds import Hub, Name, Resource
@@ -126,7 +127,8 @@ class Ours:
     async def serving(self) -> AsyncIterator[None]:
         _, self.port = await self._server.start("127.0.0.1", 0)
         measuring = asyncio.create_task(self._lag.run())
-        yield
+        with no_full_collections():  # as `serve` does
+            yield
         measuring.cancel()
         await self._server.close()
 

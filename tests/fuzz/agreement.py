@@ -2,14 +2,15 @@
 
 In: bytes from anywhere. Out: nothing, or an AssertionError. Held for each reader: it reads what the
 official class reads, or it raises MalformedError where the official class refuses, and it raises
-nothing else. Five differences are meant, and are all that there are:
+nothing else. Six differences are meant, and are all that there are:
 
 - groups, which no xDS client writes, are malformed to us;
 - so is the field number 0, as the specification has it; Python's official parser lets it pass;
 - what a field that we do not read has inside, nobody looks at: the official class refuses more;
 - of a message that is there twice the last one counts, where the official class merges them;
 - metadata may nest 100 values deep with us; the official limit is 100 messages, of which a value
-  takes two or three.
+  takes two or three;
+- a node has so many fields in all, for it is decoded in one go; officially there is no limit.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from aeraki_xds.xds.wire.envelope import read_delta, read_sotw
 from aeraki_xds.xds.wire.node import read_node
 
 _GROUP: Final = 3
-_MEANT: Final = re.compile(rf"wire type {_GROUP}|no field has the number 0\b")
+_MEANT: Final = re.compile(rf"wire type {_GROUP}|no field has the number 0\b|a node of more than")
 """Why only ours may refuse."""
 
 _DEEP: Final = 20

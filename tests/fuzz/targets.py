@@ -170,6 +170,8 @@ class Reader(Server):
 
     def reads(self, data: bytes) -> None:
         self.connection.data_received(data)
+        while self.connection._behind:
+            self.connection._read_on()
         for stream_id, stream in self.handler.streams.items():
             if isinstance(stream.buffer, Inbox) and stream_id not in self.handler.heard:
                 self.handler.heard[stream_id] = heard = Noted()
@@ -224,6 +226,8 @@ class Port:
     async def settled(self) -> None:
         """Give tasks and callbacks all the turns that they may need."""
         for _ in range(12):
+            await asyncio.sleep(0)
+        while any(each._behind for each in self.server._server.connections):
             await asyncio.sleep(0)
 
     async def attacked_with(self, data: list[bytes]) -> None:

@@ -24,6 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aeraki_xds.bench import frames
+from aeraki_xds.xds.wire import connection as connections
+from aeraki_xds.xds.wire.budget import Budget
 from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of
 from aeraki_xds.xds.wire.counts import Counts
 from aeraki_xds.xds.wire.gate import Exit
@@ -50,6 +52,15 @@ class Transport:
     def __init__(self) -> None:
         self.written = bytearray()
         self.closed = False
+        self.paused = False
+        self.pauses = 0
+
+    def pause_reading(self) -> None:
+        self.paused = True
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -149,7 +160,10 @@ class Server:
         return self.connection._windows._h2
 
     def reads(self, data: bytes) -> None:
+        """And all the turns that it needs for that."""
         self.connection.data_received(data)
+        while self.connection._behind:
+            self.connection._read_on()
         self.handler.attach()
 
     def state(self) -> dict[str, Any]:
@@ -488,6 +502,38 @@ async def test_a_frame_of_an_unknown_type_is_ignored() -> None:
     server.reads(frames.message(1, b"ask"))
     assert server.handler.heard[1].messages == [b"ask"]
     assert not server.transport.closed
+    server.connection.connection_lost(None)
+
+
+async def test_others_have_their_turn_while_h2_reads_many_frames(h2_reads: list[int]) -> None:
+    server = await connected()
+    h2_reads.clear()
+    server.connection.data_received(frames.opened(0, 1) * 900)  # 11,700 bytes
+    turns = [sum(h2_reads)]
+    while server.connection._behind:
+        await asyncio.sleep(0)
+        turns.append(sum(h2_reads))
+    assert turns == [4096, 8192, 11_700]
+    server.connection.connection_lost(None)
+
+
+async def test_of_what_waits_for_its_turn_there_is_only_so_much_and_nothing_is_lost(
+    h2_reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Budget, "allows", lambda _self, _data, *, sent: sent >= 0)
+    server = await connected()
+    h2_reads.clear()
+    read = frames.opened(0, 1) * 5_000  # 65,000 bytes
+    for _ in range(20):
+        while server.transport.paused:  # as the kernel would
+            await asyncio.sleep(0)
+        server.connection.data_received(read)
+        assert len(server.connection._behind) <= connections._BEHIND + len(read)
+    assert server.transport.pauses > 0
+    while server.connection._behind:
+        await asyncio.sleep(0)
+    assert not server.transport.paused
+    assert sum(h2_reads) == 20 * len(read)
     server.connection.connection_lost(None)
 
 

@@ -146,6 +146,24 @@ async def test_who_has_spoken_makes_room_at_once(monkeypatch: pytest.MonkeyPatch
         await close(writers)
 
 
+async def test_one_connection_that_cannot_be_made_keeps_nobody_out() -> None:
+    gate = Noting(limits=LIMITS, entrant=Speaking)
+    make, faults = gate._connection, iter([True])
+
+    def connection() -> Entrant:
+        made = make()
+        for _ in faults:
+            del made.entered
+        return made
+
+    gate._connection = connection
+    async with accepting(gate, tls=False) as address:
+        writers = await connect(address, 3)
+        await until(gate, 3)
+        assert gate.counts.connections_refused[ConnectionRefusal.HANDSHAKE] == 1
+        await close(writers)
+
+
 async def test_however_many_are_gone_at_once_the_loop_has_its_turn() -> None:
     now = 0.0
     log: list[str] = []

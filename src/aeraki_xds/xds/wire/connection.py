@@ -41,9 +41,12 @@ from aeraki_xds.xds.wire.quotas import Account, Quotas, Taken, identity_at
 from aeraki_xds.xds.wire.tls import Expiry
 from aeraki_xds.xds.wire.windows import Windows
 
-_SLICE: Final = 16 << 10
-"""Bytes that h2 is given at a time: a read of a quarter of a megabyte may hold twenty thousand
-frames, which would take h2 half a second."""
+_SLICE: Final = 4 << 10
+"""Bytes that h2 is given in a turn of the loop: of the smallest frames it is ten milliseconds'
+work, and a read of a quarter of a megabyte may hold twenty thousand."""
+
+_BEHIND: Final = 256 << 10
+"""Bytes that wait for their turn, above which no more are read."""
 
 _GO_AWAY: Final = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
 """GOAWAY without an error (RFC 9113, section 6.8)."""
@@ -94,6 +97,8 @@ class Connection(H2Protocol, Entrant):
         self.entered = asyncio.Event()
         self._opened_by = 0
         self._reads_again = False
+        self._behind = b""
+        self._paused = False
         self._timer: asyncio.TimerHandle | None = None
         self._used = False
         self._retired = False
@@ -122,21 +127,41 @@ class Connection(H2Protocol, Entrant):
         self._enter(self._quotas.of(identity_at(transport)))
 
     def data_received(self, data: bytes) -> None:
-        """Take what is plain DATA, and leave the rest to h2."""
+        """Take what has come, or leave it to other turns where h2 has much to do already."""
         self.entered.set()
+        if not self._behind:
+            self._read(data)
+            return
+        self._behind += data
+        if len(self._behind) > _BEHIND and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _read(self, data: bytes) -> None:
+        """Take plain DATA, and leave the rest to h2: of that, one slice a turn."""
         taken = self._take(data)
-        while taken < len(data) and not self.connection.is_closing():
+        if taken < len(data) and not self.connection.is_closing():
             piece = data[taken : taken + _SLICE]
             if not self._budget.allows(piece, sent=self._windows.sent(self._opened_by)):
                 self._cut_off(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
                 return
             super().data_received(piece)
-            taken += _SLICE
+            taken += len(piece)
             if self._windows.overlong():
                 self._cut_off(ErrorCodes.FRAME_SIZE_ERROR, "a frame is too long")
         if self._reads_again:
             self._reads_again = False
             self._resume()
+        if taken < len(data) and not self.connection.is_closing():
+            self._behind = data[taken:]
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        data, self._behind = self._behind, b""
+        self._read(data)
+        if self._paused and len(self._behind) < _BEHIND and not self.connection.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The transport is gone."""

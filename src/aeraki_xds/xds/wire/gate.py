@@ -85,9 +85,11 @@ class Gate:
 
     async def _let_in(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
         timeout = self._limits.handshake_timeout if tls is not None else None
+        entrant = self._connection()
+        inside: asyncio.BaseTransport | socket.socket = accepted
         try:
-            _, entrant = await asyncio.get_running_loop().connect_accepted_socket(
-                self._connection, accepted, ssl=tls, ssl_handshake_timeout=timeout
+            inside, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: entrant, accepted, ssl=tls, ssl_handshake_timeout=timeout
             )
             with suppress(TimeoutError):
                 async with asyncio.timeout(_MOMENT):
@@ -96,6 +98,10 @@ class Gate:
             self._counts.connections_refused[ConnectionRefusal.HANDSHAKE] += 1
             accepted.close()
             self._log.info("a connection was not made", error=str(failure) or repr(failure))
+        except Exception:  # noqa: BLE001 - border: one connection's fault is not the others'
+            self._counts.connections_refused[ConnectionRefusal.HANDSHAKE] += 1
+            inside.close()
+            self._log.exception("a connection could not be made")
         finally:
             self._room.release()
 
