@@ -1,16 +1,26 @@
-"""What text of others looks like once it was made fit to be seen, and that a log line stays one."""
+"""What text of others looks like once it was made fit to be seen, that a log line stays one, and
+that to log never fails.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from io import BytesIO, FileIO, TextIOWrapper
+from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aeraki_xds.telemetry import LogFormat, configure_logging, shown
+from aeraki_xds.telemetry import Lines, LogFormat, configure_logging, shown
 
 ANYTHING = st.text(st.characters(), max_size=400)  # halves of surrogate pairs too
 
@@ -89,3 +99,127 @@ def test_a_log_line_of_ours_is_as_it_was_written(
         "names": ["a", 1],
         "peer": "127.0.0.1:1",
     }
+
+
+# --- lines that cannot be written -------------------------------------------------------------
+
+
+@contextmanager
+def full() -> Iterator[TextIO]:
+    """A real full disk."""
+    with Path("/dev/full").open("w", encoding="utf-8") as file:
+        yield file
+
+
+@contextmanager
+def unread() -> Iterator[TextIO]:
+    """A pipe whose reader is gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as file:
+        yield file
+
+
+@contextmanager
+def crammed() -> Iterator[TextIO]:
+    """A pipe that nobody empties, and that is not waited for."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    with os.fdopen(writing, "w") as file:
+        yield file
+    os.close(reading)
+
+
+def errors(count: int) -> None:
+    """Log so often."""
+    for number in range(count):
+        structlog.get_logger("test").error("said", number=number)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is one of Linux")
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("broken", [full, unread, crammed])
+def test_lines_that_cannot_be_written_are_counted_and_said_when_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    log_format: LogFormat,
+    broken: Callable[[], AbstractContextManager[TextIO]],
+) -> None:
+    log = tmp_path / "log"
+    with broken() as file, log.open("w") as room:
+        monkeypatch.setattr(sys, "stderr", file)
+        configure_logging(level="error", log_format=log_format)
+        errors(3)
+        os.dup2(room.fileno(), file.fileno())
+        errors(2)
+    lines = log.read_text().splitlines()
+    assert ["log lines lost" in line for line in lines] == [True, False, False]
+    if log_format == "json":
+        lost, *others = map(json.loads, lines)
+        assert (lost["lines"], [each["number"] for each in others]) == (3, [0, 1])
+    else:
+        assert "lines=3" in lines[0]
+
+
+def test_a_log_that_is_closed_is_nobody_s_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "log").open("w") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        configure_logging()
+    errors(2)
+    monkeypatch.setattr(sys, "stderr", None)  # what it is where a process begins without
+    configure_logging()
+    errors(2)
+
+
+def test_a_line_that_was_written_in_part_is_ended_before_the_next(tmp_path: Path) -> None:
+    class Small(FileIO):
+        """A disk that is full within a line."""
+
+        room = 4
+
+        def write(self, data: Any) -> int:
+            if not self.room:
+                raise OSError(28, "No space left on device")
+            written = super().write(bytes(data)[: self.room])
+            self.room -= written
+            return written
+
+    path = tmp_path / "log"
+    with TextIOWrapper(disk := Small(path, "w"), encoding="utf-8") as file:
+        lines = Lines(file)
+        assert not lines.write("torn apart")
+        assert not lines.write("lost")
+        disk.room = 100
+        assert lines.write("whole")
+        assert lines.write("too")
+        assert path.read_text() == "torn\nwhole\ntoo\n"
+
+
+def test_a_line_says_what_the_encoding_of_its_file_has_no_letter_for() -> None:
+    with TextIOWrapper(output := BytesIO(), encoding="ascii") as file:
+        assert Lines(file).write("größer")
+        assert output.getvalue() == b"gr\\xf6\\xdfer\n"
+
+
+def test_a_limit_on_the_size_of_files_ends_no_process(tmp_path: Path) -> None:
+    """The kernel's signal for it, SIGXFSZ, would."""
+    program = (
+        "import structlog; from aeraki_xds.telemetry import configure_logging\n"
+        "configure_logging(); structlog.get_logger().error('lost'); print('alive')"
+    )
+    with (tmp_path / "log").open("w") as log:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        )
+    assert (done.returncode, done.stdout) == (0, "alive\n")
+    assert (tmp_path / "log").read_text() == ""

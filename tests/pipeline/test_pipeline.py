@@ -473,6 +473,60 @@ async def test_a_dropped_scope_is_composed_again_from_what_is_true_then() -> Non
 
 
 @virtual_time
+async def test_a_dropped_scope_is_forgotten_with_all_that_it_held() -> None:
+    async with running(*said(*CANARY), *SYNCED) as rig:
+        before = dict(rig.scopes.specs)
+        for number in range(10):
+            rig.envoy(NAMESPACE=f"n{number}", AERAKI_BIND=f"127.0.0.{number}").leaves()
+        staying = rig.envoy()
+        (scope,) = set(staying.stream.scopes) - {GLOBAL}
+        await at(1)
+        assert len(rig.scopes.specs) == len(before) + 11
+        await at(100)
+        assert rig.scopes.specs.keys() == before.keys() | {scope}
+        await rig.say(said(router("hello", "hello/v2")))
+        assert rig.server.hub.published == [scope, GLOBAL]
+
+
+@virtual_time
+async def test_a_scope_that_everybody_left_before_it_could_be_composed_is_forgotten_too() -> None:
+    async with running(*said(*CANARY)) as rig:
+        before = dict(rig.scopes.specs)
+        rig.envoy(NAMESPACE="gone").leaves()
+        await at(100)
+        assert rig.scopes.specs == before
+        await rig.say(SYNCED)
+        assert rig.server.hub.published == [GLOBAL]
+
+
+@virtual_time
+async def test_a_stream_that_comes_while_its_scope_expires_is_sent_what_changes() -> None:
+    async with running(*said(*CANARY), *SYNCED) as rig:
+        first = rig.envoy()
+        await at(1, first.leaves)
+        again: list[SotwEnvoy] = []
+        # In the turn in which the minute is over, before the pipeline has its own.
+        asyncio.get_running_loop().call_at(61, lambda: again.append(rig.envoy()))
+        await at(62)
+        scope = again[0].stream.scopes[0]
+        assert rig.names(scope, LISTENER) == {SOCKET}
+        await rig.say(gone(service()))
+        assert rig.names(scope, LISTENER) == set()
+
+
+@virtual_time
+async def test_what_is_public_outlives_its_last_stream_as_something_that_can_be_composed() -> None:
+    async with running(*said(*CANARY), *SYNCED) as rig:
+        for second in (1, 100):
+            public = SotwEnvoy(rig.server, scopes=rig.scopes_of(DEMO, only=HTTP_ROUTES))
+            await at(second)
+            assert rig.names(PUBLIC, HTTP_ROUTES) == {ROUTE}
+            public.leaves()
+            await at(second + 70)
+            assert PUBLIC not in rig.server.hub.published
+
+
+@virtual_time
 async def test_what_is_global_is_never_dropped() -> None:
     async with running(*said(*CANARY), *SYNCED) as rig:
         sidecar = rig.sidecar()

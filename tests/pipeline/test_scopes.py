@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from envoy.config.core.v3 import base_pb2
 
@@ -10,6 +12,8 @@ from aeraki_xds.mesh.names import Namespace
 from aeraki_xds.pipeline.scopes import (
     GLOBAL,
     GLOBAL_SPEC,
+    MOST_BUILDS,
+    MOST_SCOPES,
     PUBLIC,
     PUBLIC_SPEC,
     Scopes,
@@ -22,6 +26,7 @@ from aeraki_xds.pipeline.scopes import (
 from aeraki_xds.translate.compose import Ads, MetaRds
 from aeraki_xds.translate.listeners import Variant
 from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
+from aeraki_xds.xds.field import length_delimited, text
 from aeraki_xds.xds.identity import SpiffeId
 from aeraki_xds.xds.resource import HTTP_ROUTES, Scope, TypeUrl
 from aeraki_xds.xds.wire.node import read_node
@@ -146,6 +151,32 @@ def test_extensions_that_cannot_be_decoded_are_a_refusal_not_an_accident(raw: by
     assert isinstance(refusal, Refusal)
     assert refusal.reason is RefusalReason.INVALID
     assert "extensions" in refusal.message
+
+
+def test_a_list_of_extensions_that_takes_long_to_decode_is_a_refusal() -> None:
+    many = length_delimited(9, text(1, "a") * 10_001)
+    refusal = Scopes().admit(
+        Node(id="envoy", extensions=many, extensions_digest="d"), PEER, only=None
+    )
+    assert refusal == Refusal(
+        reason=RefusalReason.INVALID,
+        message="node extensions cannot be read: more than 10000 fields",
+    )
+
+
+def test_builds_are_remembered_up_to_a_number_and_those_in_use_longest() -> None:
+    scopes = Scopes()
+    lean = with_filters("envoy.filters.network.tcp_proxy")
+    known = replace(lean, extensions=b"\xff not decoded")
+    first = variant(scopes, lean)
+    for number in range(2 * MOST_BUILDS):
+        spec(scopes, replace(lean, extensions_digest=f"build {number}"))
+        if number % (MOST_BUILDS - 1) == 0:
+            assert variant(scopes, known) == first
+    spec(scopes, replace(known, extensions_digest=f"build {number}"))
+    forgotten = scopes.admit(replace(known, extensions_digest="build 1"), PEER, only=None)
+    assert isinstance(forgotten, Refusal)
+    assert variant(scopes, Node(id="envoy")).extensions is None
 
 
 # --- identity ---------------------------------------------------------------------------------
@@ -279,6 +310,44 @@ def test_proxies_that_differ_in_anything_do_not() -> None:
         with_filters("other"),
     ]
     assert len({scopes.admit(node, PEER, only=None) for node in nodes}) == len(nodes)
+
+
+def test_of_what_nodes_claim_there_are_so_many_scopes_and_no_more_until_one_is_forgotten() -> None:
+    scopes = Scopes()
+    for number in range(MOST_SCOPES):
+        spec(scopes, Node(id="envoy", metadata={"NAMESPACE": f"n{number}"}))
+    one_more = Node(id="envoy", metadata={"NAMESPACE": "one-more"})
+    assert scopes.admit(one_more, PEER, only=None) == Refusal(
+        reason=RefusalReason.OVERLOADED,
+        message="no room for another scope: 1000 that nodes claim are the most",
+    )
+    assert len(scopes.specs) == len(AT_FIRST) + MOST_SCOPES
+    # Who sees a scope that is there already, or claims nothing, is served as ever.
+    assert spec(scopes, Node(id="envoy", metadata={"NAMESPACE": "n7"})).namespace == "n7"
+    assert scopes.admit(one_more, PEER, only=HTTP_ROUTES) == (GLOBAL,)
+    shop = Node(id="any", metadata={"NAMESPACE": "shop"})
+    assert scopes.admit(shop, proven(), only=HTTP_ROUTES) == ("restricted/shop", PUBLIC)
+    scopes.forget(Scope("ads/n7/stock/-"))
+    assert spec(scopes, one_more).namespace == "one-more"
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"NAMESPACE": "n" * 510}, {"AERAKI_BIND": "fe80::1%" + "n" * 500}]
+)
+def test_what_a_node_claims_is_not_kept_when_it_is_long(metadata: dict[str, object]) -> None:
+    scopes = Scopes()
+    refusal = scopes.admit(Node(id="envoy", metadata=metadata), PEER, only=None)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason is RefusalReason.INVALID
+    assert "namespace and AERAKI_BIND make a scope of 5" in refusal.message
+    assert scopes.specs == AT_FIRST
+
+
+def test_what_everybody_sees_is_never_forgotten() -> None:
+    scopes = Scopes()
+    for scope in (GLOBAL, PUBLIC, Scope("never handed out")):
+        scopes.forget(scope)
+    assert scopes.specs == AT_FIRST
 
 
 def test_the_recipes_of_a_namespace_and_of_another_are_one() -> None:

@@ -143,6 +143,24 @@ def test_a_bool_of_which_only_bits_beyond_the_64th_are_set_is_false() -> None:
     assert read_node(memoryview(node)).metadata == {"k": False}
 
 
+@pytest.mark.parametrize("part", ["a list", "entries", "a value", "structs", "extensions", "junk"])
+def test_a_node_of_more_fields_than_can_be_decoded_in_one_go_is_refused(part: str) -> None:
+    made_of: dict[str, Callable[[int], bytes]] = {
+        "a list": values,
+        "entries": lambda n: field(3, field(1) * n),
+        "a value": lambda n: field(3, field(1, field(2, b"\x08\x00" * n))),
+        "structs": lambda n: field(3) * n,
+        "extensions": lambda n: field(9) * n,
+        "junk": lambda n: field(10) * n,
+    }
+    most, too_many = made_of[part](9_990), made_of[part](10_001)
+    for node in (most, too_many):
+        agree_on_node(node)
+    node_of(most)
+    with pytest.raises(MalformedError, match="a node of more than 10000 fields"):
+        node_of(too_many)
+
+
 def test_a_reader_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {
         "scan": (agree_on_fields, b"\x08\x05", iter(())),

@@ -168,15 +168,31 @@ def test_endpoints_that_come_unasked_are_those_of_the_moment_in_which_they_are_w
     assert versions[judged] == endpoints(judged, "2").version
 
 
-def test_what_a_reconnecting_client_does_not_want_is_not_kept(server: Server) -> None:
+@pytest.mark.parametrize("judged", [True, False])
+def test_what_a_reconnecting_client_does_not_want_is_not_kept(server: Server, judged: bool) -> None:
     server.publishes(*map(routes, MANY))
     envoy = DeltaEnvoy(server)
     had = {name: routes(name).version for name in MANY}
     envoy.asks(HTTP_ROUTES, "n0", has=had)
-    assert set(envoy.stream.session.watches[HTTP_ROUTES].sent) == {"n0"}
-    assert everything(server, envoy)[0] == []
+    watch = envoy.stream.session.watches[HTTP_ROUTES]
+    assert len(watch.dirty) < len(MANY) <= watch.backlog, "the others are for later"
+    if judged:
+        said, turns = everything(server, envoy)
+        assert said == []
+        assert turns >= 4
+        assert set(watch.sent) == {"n0"}
     envoy.asks(HTTP_ROUTES, "n1")
     assert names(everything(server, envoy)[0]) == ["n1"]
+    assert set(watch.sent) == {"n0", "n1"}
+
+
+def test_what_a_reconnecting_client_holds_is_judged_to_the_last_name(server: Server) -> None:
+    server.publishes(*(cluster(name, "2") for name in MANY))
+    envoy = DeltaEnvoy(server)
+    envoy.asks(CLUSTER, has={**{name: cluster(name).version for name in MANY}, "gone": "1"})
+    said, _ = everything(server, envoy)
+    assert sorted(names(said)) == sorted(MANY)
+    assert gone(said) == ["gone"]
 
 
 # --- the hub's index ----------------------------------------------------------------------------

@@ -78,6 +78,107 @@ async def test_one_streams_fault_ends_it_and_no_other(caplog: pytest.LogCaptureF
     assert good.end is None
 
 
+class Large(Writer):
+    """A stream that has so many turns' worth to do, each of which takes a millisecond."""
+
+    def __init__(self, drain: Drain, clock: Clock, turns: list[str], name: str, left: int) -> None:
+        super().__init__(turns, name)
+        self._drain = drain
+        self._clock = clock
+        self.left = left
+
+    def write(self) -> None:
+        super().write()
+        self._clock.now += 0.001
+        self.left -= 1
+        if self.left:
+            self._drain.add_large(self)
+
+
+class Clock:
+    """Shows what it was set to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("takes", "busy"), [(0.0004, False), (0.0006, True)])
+async def test_large_work_rests_while_the_loop_has_other_work(takes: float, busy: bool) -> None:
+    loop, turns, clock = asyncio.get_running_loop(), [""], Clock()
+    drain = Drain(loop=loop, counts=Counts(), clock=clock)
+    large = Large(drain, clock, turns, "large", 5)
+    others = 0
+
+    def other() -> None:
+        nonlocal others
+        others += 1
+        clock.now += takes
+        if large.left:
+            loop.call_soon(other)
+
+    began = loop.time()
+    drain.add_large(large)
+    other()
+    while large.left:
+        await asyncio.sleep(0)
+    if busy:
+        assert loop.time() - began >= 5 * 0.01 - 0.001
+        assert others > 10
+    else:
+        assert others <= 7, "at full speed"
+
+
+async def test_streams_that_have_something_to_write_are_other_work() -> None:
+    loop, turns, clock = asyncio.get_running_loop(), [""], Clock()
+    drain = Drain(loop=loop, counts=Counts(), clock=clock)
+    large = Large(drain, clock, turns, "large", 3)
+
+    class Other(Writer):
+        def write(self) -> None:
+            super().write()
+            if large.left:
+                drain.add(self)
+
+    began = loop.time()
+    drain.add_large(large)
+    drain.add(Other(turns, "other"))
+    while large.left:
+        await asyncio.sleep(0)
+    assert loop.time() - began >= 3 * 0.01 - 0.001
+    assert "large large" not in " ".join(turns)
+
+
+async def test_large_work_is_done_one_stream_after_the_other() -> None:
+    loop, turns, clock = asyncio.get_running_loop(), [""], Clock()
+    drain = Drain(loop=loop, counts=Counts(), clock=clock)
+    some = [Large(drain, clock, turns, name, 3) for name in ("a", "b", "c")]
+    for each in some:
+        drain.add_large(each)
+        drain.add_large(each)
+        drain.add(each)
+    while any(each.left for each in some):
+        await asyncio.sleep(0)
+    assert "".join(turns) == "aaabbbccc"
+    assert not drain._large
+
+
+async def test_a_fault_in_large_work_ends_that_stream_and_no_other() -> None:
+    turns: list[str] = []
+    counts, clock = Counts(), Clock()
+    drain = Drain(loop=asyncio.get_running_loop(), counts=counts, clock=clock)
+    bad, good = Writer(turns, "bad", RuntimeError("ours")), Writer(turns, "good")
+    drain.add_large(bad)
+    drain.add_large(good)
+    while drain._large:
+        await asyncio.sleep(0)
+    assert turns == ["bad", "good"]
+    assert counts.write_failures == 1
+    assert bad.end is not None
+    assert good.end is None
+
+
 def response(*texts: str, nonce: str = "00000001", removed: tuple[Name, ...] = ()) -> Response:
     made = tuple(cluster(f"c{number}", text) for number, text in enumerate(texts))
     return Response(type_url=CLUSTER, version="v", nonce=nonce, resources=made, removed=removed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from time import process_time
+from itertools import count, pairwise
+from time import monotonic, process_time
 from typing import Any, Final
 
 import pytest
@@ -65,7 +66,9 @@ class Stream:
         self.account.take(Taken.CONNECTIONS)
         self.hub = Hub(clock=lambda: 0.0)
         self.hub.publish(GLOBAL, {})
-        self.drain = Drain(loop=asyncio.get_running_loop(), counts=counts)
+        clock = count(0.0, 0.001).__next__  # each turn is of one slice
+        self.drain = Drain(loop=asyncio.get_running_loop(), counts=counts, clock=clock)
+        self.ordinary = 0
         self.written = outbox.written
         self.conversation = Conversation(
             exchange=Exchange(
@@ -85,11 +88,20 @@ class Stream:
     def turns(self) -> list[float]:
         """Give it turns while it wants any: how much of the processor each took, in seconds."""
         taken = []
-        while self.drain._queue:
+        while self.drain._queue or self.drain._large:
             began = process_time()
-            self.drain._run()
+            if self.drain._queue:
+                self.ordinary += 1
+                self.drain._run()
+            else:
+                self.drain._run_large()
             taken.append(process_time() - began)
         return taken
+
+    def turn_apart(self) -> None:
+        """Give it one turn of those apart, which it waits for."""
+        assert self.conversation in self.drain._large
+        self.drain._run_large()
 
     def subscribed(self, type_url: TypeUrl) -> int:
         (stream,) = self.hub.streams
@@ -116,6 +128,7 @@ async def test_a_large_request_is_handled_in_many_short_turns(kind: str) -> None
     taken = stream.turns()
     assert len(taken) > 60
     assert max(taken) < sum(taken) / 4, "no turn takes more than its share"
+    assert stream.ordinary < 15, "its turns are apart, but for the last ten thousand names"
     assert stream.account.taken[Taken.BYTES] == 0
     if kind == "delta, anew":
         assert b"service-199999.of" in b"".join(stream.written), "it is said to be gone"
@@ -137,10 +150,79 @@ async def test_others_have_their_turn_between_any_two_of_a_large_request() -> No
             raise AssertionError(failure)
 
     stream, other = Stream(Dialect.DELTA), Other()
-    stream.conversation.receive(DELTA + text(2, CLUSTER) + versions(50_000))
+    stream.conversation.receive(DELTA + text(2, CLUSTER) + versions(6_000))
     stream.drain.add(other)
-    turns = len(stream.turns())
-    assert other.turns > turns / 3 > 10
+    began, sizes = monotonic(), set()
+    while stream.conversation._work is not None:
+        sizes.add(len(stream.conversation._brought or ()))
+        await asyncio.sleep(0)
+    assert len(sizes) > 8
+    assert other.turns > len(sizes)
+    assert monotonic() - began > 0.08, "and a rest"
+
+
+async def test_a_request_of_every_day_has_turns_like_any_stream() -> None:
+    stream = Stream(Dialect.DELTA)
+    stream.conversation.receive(DELTA + text(2, ENDPOINTS) + names(9_000))
+    assert len(stream.turns()) == stream.ordinary > 2
+
+
+@pytest.mark.parametrize("words", [versions(30_000), names(40_000, field=4)])
+async def test_a_stream_that_has_caught_up_has_turns_like_any_other(words: bytes) -> None:
+    stream = Stream(Dialect.DELTA)
+    stream.conversation.receive(DELTA + text(2, CLUSTER) + words)
+    stream.turns()
+    before = stream.ordinary
+    stream.conversation.wake()
+    assert len(stream.turns()) == 1
+    assert stream.ordinary == before + 1
+
+
+async def test_a_huge_request_has_its_turns_apart_whatever_is_judged_meanwhile() -> None:
+    stream = Stream(Dialect.DELTA)
+    stream.conversation.receive(DELTA + text(2, ENDPOINTS) + names(9_000))
+    stream.conversation.receive(text(2, HTTP_ROUTES) + names(40_000))
+    while len(stream.conversation._behind) == 2:
+        stream.drain._run()
+    stream.drain._run()
+    while stream.conversation._work is not None:
+        stream.turn_apart()
+    assert stream.subscribed(HTTP_ROUTES) == 40_000
+
+
+async def test_what_a_type_brings_along_that_had_begun_is_freed_in_turns() -> None:
+    stream = Stream(Dialect.DELTA)
+    stream.conversation.receive(DELTA + text(2, CLUSTER))
+    stream.turns()
+    stream.conversation.receive(text(2, CLUSTER) + versions(40_000))
+    while not (brought := stream.conversation._brought) or stream.conversation._work is None:
+        stream.turn_apart()
+    sizes = [len(brought)]
+    while stream.drain._large:
+        stream.turn_apart()
+        sizes.append(len(brought))
+    freed = [before - after for before, after in pairwise(sizes) if after < before]
+    assert len(freed) > 30
+    assert max(freed) <= 1_000
+    assert sizes[-1] == 0
+    assert stream.hub.streams[0].session.watches[CLUSTER].sent == {}
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["taken", "in the midst"])
+async def test_what_a_stream_leaves_behind_is_freed_in_turns(begun: bool) -> None:
+    stream = Stream(Dialect.DELTA)
+    stream.conversation.receive(DELTA + text(2, CLUSTER) + versions(50_000))
+    held: Any = None
+    while not held or (len(held) < 50_000 if begun else len(held) < 20_000):
+        stream.turn_apart()
+        held = stream.conversation._brought or held
+        if begun and stream.hub.streams:
+            held = stream.hub.streams[0].session.watches[CLUSTER].sent
+    assert (stream.conversation._work is None) == begun
+    stream.conversation.close()
+    assert len(held) >= 20_000, "nothing is freed at once"
+    assert len(stream.turns()) > 15
+    assert held == {}
 
 
 async def test_what_comes_behind_a_large_request_is_handled_behind_it() -> None:

@@ -386,6 +386,7 @@ async def test_01_a_request_on_an_aggregated_stream_names_its_type(wire: Wire, m
     [
         (RefusalReason.INVALID, Status.INVALID_ARGUMENT),
         (RefusalReason.DENIED, Status.PERMISSION_DENIED),
+        (RefusalReason.OVERLOADED, Status.RESOURCE_EXHAUSTED),
     ],
 )
 async def test_a_refusal_ends_the_stream_with_its_status_and_message(

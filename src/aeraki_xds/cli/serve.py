@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
+import structlog
 
 from aeraki_xds.app import serve as run_server
 from aeraki_xds.cli.options import ADDRESS, XDS_ADDRESS, mesh_options
@@ -20,7 +22,7 @@ from aeraki_xds.settings import (
     TlsFiles,
     UnixAddress,
 )
-from aeraki_xds.telemetry import LogFormat, configure_logging
+from aeraki_xds.telemetry import Lines, LogFormat, configure_logging
 from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
 
 
@@ -124,4 +126,11 @@ def serve(
         grace_period=grace_period,
         state_dir=state_dir,
     )
-    run_until_signalled(lambda: run_server(settings, announce=click.echo))
+    run_until_signalled(lambda: run_server(settings, announce=_announce))
+
+
+def _announce(line: str) -> None:
+    """Say on standard output that proxies can connect. Where nobody can be told, they still can."""
+    if not Lines(sys.stdout).write(line):
+        log = structlog.get_logger("aeraki_xds.cli")
+        log.error("standard output cannot be written", announced=line)

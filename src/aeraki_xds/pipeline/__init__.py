@@ -2,8 +2,8 @@
 xds at once.
 
 `coalesce` decides when a batch is complete, `ledger` what is in force in a scope, `scopes` what a
-proxy sees, `pipeline` runs a batch from the store to the hub, `last_good` is what a restart has to
-know, `report` says what is wrong.
+proxy sees, `pipeline` runs a batch from the store to the hub, `sources` is what is known of those
+that speak, `last_good` is what a restart has to know, `report` says what is wrong.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -31,6 +30,7 @@ from aeraki_xds.pipeline.last_good import Changes, LastGood, Touched, Unconfirme
 from aeraki_xds.pipeline.ledger import Ledger
 from aeraki_xds.pipeline.report import Entry, entries
 from aeraki_xds.pipeline.scopes import GLOBAL, GLOBAL_SPEC, Scopes
+from aeraki_xds.pipeline.sources import Sources
 from aeraki_xds.translate.compose import Recipe
 from aeraki_xds.turns import few_at_a_time, in_turns
 from aeraki_xds.xds.hub import Hub
@@ -51,25 +51,6 @@ GRACE: Final = 5.0
 
 REST: Final = 1.0
 """Seconds without a change after which what was restored and is not there is gone."""
-
-_NOT_YET: Final = "not synced yet: what was in force before the restart is served"
-_EMPTY: Final = "it holds nothing: what was in force before the restart stays"
-
-
-@dataclass(slots=True, kw_only=True)
-class SourceState:
-    """What is known of a source; `stale` says why it is lost, empty while it is not, and
-    `stale_since` the moment, in seconds since the epoch.
-    """
-
-    synced: bool = False
-    stale: str = ""
-    stale_since: float = 0.0
-
-    @property
-    def has_spoken(self) -> bool:
-        """Whether it is known what to expect of it."""
-        return self.synced or bool(self.stale)
 
 
 def _ignore(_changes: Changes) -> None:
@@ -95,7 +76,7 @@ class Pipeline:
         self.graph: Final = Graph(tenancy=tenancy)
         self.inbox: Final = Inbox(clock=clock)
         self.convergence: Final = Convergence(clock=clock)
-        self.sources: Final = {name: SourceState() for name in sources}
+        self.sources: Final = Sources(sources)
         self.unreadable: dict[str, Unreadable] = {}
         self.on_changed: Callable[[Changes], None] = _ignore
         self._hub = hub
@@ -122,7 +103,7 @@ class Pipeline:
     @property
     def synced(self) -> bool:
         """Whether every source has said all that it had at start."""
-        return all(source.synced for source in self.sources.values())
+        return self.sources.are_synced
 
     @property
     def report(self) -> list[Entry]:
@@ -174,7 +155,8 @@ class Pipeline:
             about_objects = self._note(said)
             if self._unconfirmed and self.synced:
                 at_rest = at_rest or any(isinstance(event, Synced) for event in said)
-                about_objects += self._note(self._confirm(at_rest=at_rest))
+                news = self.sources.confirm(self._unconfirmed, self.unreadable, at_rest=at_rest)
+                about_objects += self._note(news)
             changes, touched = await self._take(about_objects)
             self._due |= touched | self._look()
             if not self._is_serving():
@@ -242,35 +224,17 @@ class Pipeline:
         """A source may hang without a word."""
         if self._may_go_on:
             await asyncio.sleep(GRACE)
-            silent = [name for name, each in self.sources.items() if not each.has_spoken]
-            if silent:
-                await self.apply([SourceLost(source=name, reason=_NOT_YET) for name in silent])
+            if not self.sources.are_known:
+                await self.apply(self.sources.give_up())
 
     def _is_serving(self) -> bool:
         """Whether what is in the store is in force. It stays so."""
         if not self._serves:
             complete = self.synced and not self._unconfirmed.is_all
-            known = self._may_go_on and all(each.has_spoken for each in self.sources.values())
-            self._serves = complete or known
+            self._serves = complete or (self._may_go_on and self.sources.are_known)
             if self._serves and self._reserved:
                 asyncio.get_running_loop().call_later(_IDLE, self._release)
         return self._serves
-
-    def _confirm(self, *, at_rest: bool) -> list[Event]:
-        """What the sources say about what was restored, by not speaking of it.
-
-        Nothing at all is not believed: a volume may not be mounted yet.
-        """
-        if self._unconfirmed.is_all:
-            calm = (name for name, each in self.sources.items() if not each.stale)
-            return [SourceLost(source=name, reason=_EMPTY) for name in calm]
-        if not at_rest or any(each.stale not in ("", _EMPTY) for each in self.sources.values()):
-            return []
-        believed = (name for name, each in self.sources.items() if each.stale)
-        return [
-            *self._unconfirmed.let_go(self.unreadable),
-            *(Synced(source=name) for name in believed),
-        ]
 
     async def _tell(self) -> None:
         """Say what changed of what is in force since this was last called."""
@@ -299,12 +263,10 @@ class Pipeline:
             self._touched.hear(event)
             match event:
                 case Synced():
-                    self.sources[event.source] = SourceState(synced=True)
+                    self.sources.hear(event)
                     self._log.info("source synced", source=event.source)
                 case SourceLost():
-                    state = self.sources[event.source]
-                    state.stale_since = state.stale_since or self._hub.now()
-                    state.stale = event.reason
+                    self.sources.hear(event, now=self._hub.now())
                     self._log.error("source lost", source=event.source, reason=event.reason)
                 case Unreadable():
                     self.unreadable[event.origin] = event
@@ -403,8 +365,10 @@ class Pipeline:
 
     def _close_expired(self) -> None:
         for scope in self._expired.difference(self._hub.scopes):
+            self._wanted.discard(scope)
             self._ledgers.pop(scope, None)
             self._hub.drop(scope)
+            self._scopes.forget(scope)
         self._expired.clear()
         used = {self._scopes.specs[scope].recipe for scope in self._ledgers}
         for recipe in self._composers.keys() - used - self._reserved:

@@ -3,7 +3,7 @@
 In: nodes and their peers. Out: scope keys, opaque to the server, each with a recipe and a
 namespace, or a refusal. Proxies of one namespace, one set of filters and one bind address share a
 scope, so a fleet has few. Guaranteed: who has an identity sees no other namespace than its own, and
-learns no name that exportTo hides from it.
+learns no name that exportTo hides from it; what nodes claim takes only so much memory.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -32,6 +33,19 @@ GLOBAL: Final = Scope("global")
 
 PUBLIC: Final = Scope("public")
 """MetaRDS of the services that every namespace may see."""
+
+MOST_SCOPES: Final = 1_000
+"""Scopes at once of what nodes claim: a namespace, a bind address. In plaintext a client can claim
+ever new ones, and each is composed: 2 to 5 KB for each service that it may see."""
+
+_LONGEST: Final = 512
+"""Characters of what a node claims, for it is kept; a Kubernetes namespace has 63 at most."""
+
+MOST_BUILDS: Final = 1_000
+"""Extension lists of which it is remembered what they decide."""
+
+_MOST_PARTS: Final = 10_000
+"""Fields of a list of extensions, for it is decoded in one go. A stock Envoy's has 1,600."""
 
 _DECIDING_FILTERS: Final = frozenset({thrift.FILTER})
 """The filters whose presence changes what is composed; others do not split scopes."""
@@ -68,6 +82,8 @@ class ScopeSpec:
 GLOBAL_SPEC: Final = ScopeSpec(recipe=MetaRds(), namespace=None)
 PUBLIC_SPEC: Final = ScopeSpec(recipe=MetaRds(), namespace=None, share=Share.PUBLIC)
 
+_OF_EVERYBODY: Final = {GLOBAL: GLOBAL_SPEC, PUBLIC: PUBLIC_SPEC}
+
 
 def everything() -> ScopeSpec:
     """What a stock Envoy would see that sees every namespace."""
@@ -75,14 +91,14 @@ def everything() -> ScopeSpec:
 
 
 class Scopes:
-    """Knows every scope that was ever handed out. Peers with an identity have to be of one of
-    `trust_domains`.
+    """Knows every scope that was handed out and not forgotten since. Peers with an identity have
+    to be of one of `trust_domains`.
     """
 
     def __init__(self, *, trust_domains: Collection[str] = (DEFAULT_TRUST_DOMAIN,)) -> None:
         self._trust_domains = frozenset(trust_domains)
-        self.specs: dict[Scope, ScopeSpec] = {GLOBAL: GLOBAL_SPEC, PUBLIC: PUBLIC_SPEC}
-        self._filters: dict[str, frozenset[str] | None] = {"": None}
+        self.specs: dict[Scope, ScopeSpec] = dict(_OF_EVERYBODY)
+        self._filters: dict[str, frozenset[str] | None] = {}
         self._log = structlog.get_logger("aeraki_xds.scopes")
 
     def admit(self, node: Node, peer: Peer, *, only: TypeUrl | None) -> tuple[Scope, ...] | Refusal:
@@ -94,9 +110,21 @@ class Scopes:
                     "identity refused", node=node.id, peer=peer.address, reason=disagreement
                 )
                 return Refusal(reason=RefusalReason.DENIED, message=disagreement)
-        shared = self._meta_rds(peer.identity)
-        if only == HTTP_ROUTES:
-            return shared
+        shared = _meta_rds(peer.identity)
+        own = {} if only == HTTP_ROUTES else self._ads(node, peer)
+        if isinstance(own, Refusal):
+            return own
+        specs = {**own, **shared}
+        self.specs.update(specs)
+        return tuple(specs)
+
+    def forget(self, scope: Scope) -> None:
+        """No stream sees the scope any more, and it is not composed any more."""
+        if scope not in _OF_EVERYBODY:
+            self.specs.pop(scope, None)
+
+    def _ads(self, node: Node, peer: Peer) -> dict[Scope, ScopeSpec] | Refusal:
+        """The scope with all that a proxy of this kind is sent."""
         bind = node.metadata.get("AERAKI_BIND", "")
         if not _is_bind(bind):
             message = f"node metadata AERAKI_BIND is {bind!r}: write an IP address or vip"
@@ -119,19 +147,24 @@ class Scopes:
             namespace=namespace_of(node),
         )
         scope = _key(spec)
-        self.specs[scope] = spec
-        return (scope, *shared)
+        if len(scope) > _LONGEST:
+            message = (
+                f"the node's namespace and AERAKI_BIND make a scope of {len(scope)} characters: "
+                f"{_LONGEST} are the most"
+            )
+            return Refusal(reason=RefusalReason.INVALID, message=message)
+        if scope not in self.specs and self._is_full():
+            message = f"no room for another scope: {MOST_SCOPES} that nodes claim are the most"
+            self._log.warning(
+                "scope refused", node=node.id, peer=peer.address, scope=scope, reason=message
+            )
+            return Refusal(reason=RefusalReason.OVERLOADED, message=message)
+        return {scope: spec}
 
-    def _meta_rds(self, identity: SpiffeId | None) -> tuple[Scope, ...]:
-        """The scopes with the routes that a peer may ask for by name."""
-        if identity is None:
-            return (GLOBAL,)
-        namespace = Namespace(identity.namespace)
-        restricted = Scope(f"restricted/{namespace}")
-        self.specs[restricted] = ScopeSpec(
-            recipe=MetaRds(), namespace=namespace, share=Share.RESTRICTED
-        )
-        return (restricted, PUBLIC)
+    def _is_full(self) -> bool:
+        """Those of MetaRDS do not count: another one takes a certificate, and they hold little."""
+        claimed = (spec for spec in self.specs.values() if isinstance(spec.recipe, Ads))
+        return sum(1 for _ in claimed) >= MOST_SCOPES
 
     def _disagreement(self, identity: SpiffeId, node: Node) -> str | None:
         """Why this peer may not speak for this node."""
@@ -154,10 +187,17 @@ class Scopes:
         Raises MalformedError.
         """
         digest = node.extensions_digest
-        if digest not in self._filters:
+        if not digest:
+            return None
+        if digest in self._filters:
+            found = self._filters.pop(digest)
+        else:
             has = _extension_names(node.extensions) & _DECIDING_FILTERS
-            self._filters[digest] = None if has == _DECIDING_FILTERS else has
-        return self._filters[digest]
+            found = None if has == _DECIDING_FILTERS else has
+        self._filters[digest] = found  # last, as the one used last
+        if len(self._filters) > MOST_BUILDS:
+            del self._filters[next(iter(self._filters))]
+        return found
 
 
 def spec_of_node(node: Mapping[str, object]) -> ScopeSpec:
@@ -189,15 +229,31 @@ def _claimed_namespace(node: Node) -> Namespace | None:
     return None
 
 
+def _meta_rds(identity: SpiffeId | None) -> dict[Scope, ScopeSpec]:
+    """The scopes with the routes that a peer may ask for by name."""
+    if identity is None:
+        return {GLOBAL: GLOBAL_SPEC}
+    namespace = Namespace(identity.namespace)
+    own = ScopeSpec(recipe=MetaRds(), namespace=namespace, share=Share.RESTRICTED)
+    return {Scope(f"restricted/{namespace}"): own, PUBLIC: PUBLIC_SPEC}
+
+
 def _extension_names(raw: bytes) -> frozenset[str]:
-    """Field 1 of every Extension; the raw bytes are those of `Node.extensions`."""
-    return frozenset(
-        to_text(name)
+    """Field 1 of every Extension; the raw bytes are those of `Node.extensions`.
+
+    Raises MalformedError, also when there are too many fields to decode them in one go.
+    """
+    parts = (
+        part
         for _, wire_type, extension in scan(raw)
         if wire_type == LENGTH
-        for number, inner_type, name in scan(extension)
-        if (number, inner_type) == (1, LENGTH)
+        for part in scan(extension)
     )
+    few = tuple(islice(parts, _MOST_PARTS + 1))
+    if len(few) > _MOST_PARTS:
+        message = f"more than {_MOST_PARTS} fields"
+        raise MalformedError(message)
+    return frozenset(to_text(name) for number, kind, name in few if (number, kind) == (1, LENGTH))
 
 
 def _key(spec: ScopeSpec) -> Scope:

@@ -49,6 +49,7 @@ class RefusalReason(Enum):
 
     INVALID = "invalid"
     DENIED = "denied"
+    OVERLOADED = "overloaded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

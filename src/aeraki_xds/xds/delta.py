@@ -22,7 +22,7 @@ from aeraki_xds.xds.resource import (
     TypeUrl,
 )
 from aeraki_xds.xds.snapshot import View, by_name
-from aeraki_xds.xds.watch import Content, Watch, blamed
+from aeraki_xds.xds.watch import Content, Leftover, Watch, blamed
 
 MOST: Final = 2000
 """Names of a response; of more the next one says the rest: in this dialect each response is a
@@ -109,15 +109,12 @@ class DeltaWatch(Watch):
         self._asked |= named.difference(spared) if spared else named
 
     def _brings(self, versions: Mapping[Name, str]) -> None:
-        """What a reconnecting client holds (statement 40). What it does not want need not be known:
-        if it is asked for later, it is sent in any case.
+        """What a reconnecting client holds (statement 40). There may be two hundred thousand: the
+        request's mapping becomes ours. What the client does not want is forgotten when it is
+        judged: if it is asked for later, it is sent in any case.
         """
-        if self.subscription.wildcard:
-            self.sent = dict(versions)
-        else:
-            wanted = self.subscription.names.intersection(versions)
-            self.sent = {name: versions[name] for name in wanted}
-        self.dirty.update(self.sent)
+        self.sent = versions if isinstance(versions, dict) else dict(versions)
+        self._judge_later(versions)
 
     def _unsubscribed(self, removed: frozenset[Name], *, lost_wildcard: bool) -> None:
         if self.subscription.wildcard:
@@ -133,6 +130,10 @@ class DeltaWatch(Watch):
 
     def _held_names(self) -> Iterable[Name]:
         return self.sent
+
+    def leftovers(self) -> Iterable[Leftover]:
+        """What may hold a lot of names; who has done with the watch can empty it."""
+        return *super().leftovers(), self.sent, self.parked, self._asked, self._absent
 
     def _reconsider(self) -> None:
         super()._reconsider()
@@ -168,11 +169,14 @@ class DeltaWatch(Watch):
         self._due.pop(name, None)
         self._absent.discard(name)
         self.leaving.discard(name)
+        wanted = self.subscription.wants(name)
+        if not wanted:
+            self.sent.pop(name, None)
         current = self._view.get(self.type_url, name)
         if current is not None:
             if self._is_due(name, current):
                 self._due[name] = current
-        elif self.subscription.wants(name) and self.type_url not in KEEPS_ON_REMOVAL:
+        elif wanted and self.type_url not in KEEPS_ON_REMOVAL:
             if name in self.sent:
                 self.leaving.add(name)
                 if name in self._forced:

@@ -28,7 +28,10 @@ class SotwRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaRequest:
-    """DeltaDiscoveryRequest without its node: what changes in the subscription of a type."""
+    """DeltaDiscoveryRequest without its node: what changes in the subscription of a type.
+
+    `initial_versions` are taken over by the stream, if it is the type's first request.
+    """
 
     type_url: TypeUrl
     subscribe: tuple[Name, ...] = ()

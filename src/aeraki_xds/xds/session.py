@@ -78,6 +78,11 @@ class Session:
         watch = self.watches.get(type_url)
         return watch.accept(nonce) if watch is not None else None
 
+    @property
+    def backlog(self) -> int:
+        """How many names, of all types, are to be judged or to be said to be gone."""
+        return sum(watch.backlog for watch in self._order)
+
     def mark(self, type_url: TypeUrl, names: Iterable[Name]) -> None:
         """Names of a type changed in the snapshot."""
         watch = self.watches.get(type_url)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from aeraki_xds.xds.resource import Name, Resource, TypeUrl
 from aeraki_xds.xds.snapshot import View
@@ -22,6 +22,9 @@ SLICE: Final = 1000
 
 Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
 """The resources of a response, and the names that it says are gone."""
+
+Leftover = dict[Name, Any] | set[Name] | list[Name]
+"""What can be emptied an entry at a time."""
 
 
 def blamed(names: Iterable[Name], error: str) -> set[Name]:
@@ -45,9 +48,10 @@ def _is_named(name: Name, error: str) -> bool:
 class Watch(ABC):
     """A type's subscription and what may be due of it.
 
-    `nonce` is that of the newest response, `dirty` are the names to be judged, `leaving` those that
-    were judged to be gone and are said to be when there is nothing else to say. What is known of a
-    name that was sent differs between the dialects, so they keep it.
+    `nonce` is that of the newest response, `dirty` are the names to be judged (and there are some
+    as long as there are any for later), `leaving` those that were judged to be gone and are said to
+    be when there is nothing else to say. What is known of a name that was sent differs between the
+    dialects, so they keep it.
     """
 
     owes_first_answer = False
@@ -60,10 +64,16 @@ class Watch(ABC):
         self._view = view
         self._started = False
         self.dirty: set[Name] = set()
+        self._later: list[Name] = []
         self.leaving: set[Name] = set()
         self._due: dict[Name, Resource] = {}
         self._forced: set[Name] = set()
         self._in_slices = False
+
+    @property
+    def backlog(self) -> int:
+        """How many names are to be judged, or to be said to be gone."""
+        return len(self.dirty) + len(self._later) + len(self.leaving)
 
     def mark(self, names: Iterable[Name]) -> None:
         """These names changed in the snapshot; the answer is judged when it is written."""
@@ -89,7 +99,23 @@ class Watch(ABC):
             self._in_slices = True
             return [self.dirty.pop() for _ in range(SLICE)]
         dirty, self.dirty = self.dirty, set()
+        if self._later:
+            self._in_slices = True
+            self._bring_forward()
         return dirty
+
+    def _judge_later(self, names: Iterable[Name]) -> None:
+        """These become dirty a slice at a time: a set of them all would take long to make."""
+        self._later.extend(names)
+        self._bring_forward()
+
+    def _bring_forward(self) -> None:
+        self.dirty.update(self._later[-SLICE:])
+        del self._later[-SLICE:]
+
+    def leftovers(self) -> Iterable[Leftover]:
+        """What may hold a lot of names; who has done with the watch can empty it."""
+        return self.dirty, self._later, self.leaving, self._due, self._forced
 
     def _judge_forced_again(self) -> None:
         """Before anything is said of what was judged in slices: who changes what is forced and not

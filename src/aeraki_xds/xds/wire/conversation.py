@@ -2,8 +2,9 @@
 
 In: whole messages from the inbox, the turns that the drain gives. Out: messages into the outbox;
 how the stream has to end. Guaranteed: requests are handled in the order in which they came, each at
-once, but a large one in slices, of which the drain gives each its turn; a response is judged only
-when it can be written, so a client that does not read is sent the latest state and delays nobody.
+once, but a large one in slices, of which the drain gives each its turn, and a huge one its turns
+apart; a response is judged only when it can be written, so a client that does not read is sent the
+latest state and delays nobody.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from aeraki_xds.xds.admission import Admit, Node, Peer, Refusal, RefusalReason
 from aeraki_xds.xds.field import MalformedError
 from aeraki_xds.xds.hub import Hub, Stream
 from aeraki_xds.xds.message import Event, Nacked, Request, SotwRequest, Stale, Subscribed
+from aeraki_xds.xds.resource import Name
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import Bodies, nonce_tail
@@ -31,21 +33,29 @@ from aeraki_xds.xds.wire.methods import Method
 from aeraki_xds.xds.wire.node import read_node
 from aeraki_xds.xds.wire.outbox import Outbox
 from aeraki_xds.xds.wire.quotas import Account, Taken
-from aeraki_xds.xds.wire.slices import Sliced, at_once
+from aeraki_xds.xds.wire.slices import Sliced, at_once, emptied
 
 _STATUS: Final = {
     RefusalReason.INVALID: Status.INVALID_ARGUMENT,
     RefusalReason.DENIED: Status.PERMISSION_DENIED,
+    RefusalReason.OVERLOADED: Status.RESOURCE_EXHAUSTED,
 }
 
 _REFUSALS: Final = {
     RefusalReason.INVALID: StreamRefusal.INVALID,
     RefusalReason.DENIED: StreamRefusal.DENIED,
+    RefusalReason.OVERLOADED: StreamRefusal.OVERLOADED,
 }
 
 _LARGE: Final = 4 << 10
 """Bytes of a request that waits for its turn, and is decoded in slices: an Envoy that takes in a
 thousand listeners names one route table more in each of a thousand requests, all at once."""
+
+_HUGE: Final = 256 << 10
+"""Bytes of a request whose turns are apart from the others': more than a proxy sends day by day."""
+
+_MUCH: Final = 10_000
+"""Names to be judged, or to be said to be gone, likewise."""
 
 _KEPT: Final = 64
 """Bytes that keeping a request takes beside its own."""
@@ -80,8 +90,8 @@ class Conversation:
     """One stream. It is the reader of the stream's inbox."""
 
     __slots__ = (
-        "_account", "_acks", "_behind", "_ended", "_exchange", "_held", "_method", "_names",
-        "_outbox", "_over", "_peer", "_stalled", "_stream", "_work", "waiting",
+        "_account", "_acks", "_behind", "_brought", "_ended", "_exchange", "_held", "_method",
+        "_much", "_names", "_outbox", "_over", "_peer", "_stalled", "_stream", "_work", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +109,8 @@ class Conversation:
         self._held = 0
         self._work: Sliced[None] | None = None
         self._behind: list[bytes] = []
+        self._brought: dict[Name, str] | None = None
+        self._much = False
         self._ended = False
         self._exchange = exchange
         self._method = method
@@ -126,6 +138,17 @@ class Conversation:
         if stream is not None:
             self._exchange.hub.close(stream)
             _LOG.info("stream closed", **_named(stream))
+        self._let_go(stream)
+
+    def _let_go(self, stream: Stream | None) -> None:
+        """Free a lot of names a few at a time."""
+        watches = stream.session.watches.values() if stream is not None else ()
+        held = [each for watch in watches for each in watch.leftovers()]
+        if self._brought is not None:
+            held.append(self._brought)
+            self._brought = None
+        if any(len(each) > _MUCH for each in held):
+            self._exchange.drain.add_work(emptied(*held))
 
     # --- in -------------------------------------------------------------------------------------
 
@@ -160,7 +183,9 @@ class Conversation:
 
     def _next_behind(self) -> None:
         """Begin with the oldest request that waits."""
-        self._work = self._receive_in_slices(self._behind[0])
+        message = self._behind[0]
+        self._work = self._receive_in_slices(message)
+        self._much = len(message) > _HUGE
 
     def _read_on(self) -> bool:
         """Do a slice of the request that is being decoded: whether it was the last."""
@@ -199,6 +224,10 @@ class Conversation:
         if self._stream is None:
             self._stream = self._open(node)
         self._take(self._stream, written_type, request)
+        watch = self._stream.session.watches[request.type_url]
+        if self._brought and watch.sent is not self._brought:
+            yield from emptied(self._brought)  # the type had begun: it means nothing
+        self._brought = None
 
     def _take(self, stream: Stream, written_type: str, request: Request) -> None:
         watches, most = stream.session.watches, self._exchange.limits.types
@@ -253,7 +282,10 @@ class Conversation:
             if self._method.dialect is Dialect.SOTW:
                 request, node = yield from sotw_in_slices(message, limits=limits)
             else:
-                request, node = yield from delta_in_slices(message, limits=limits)
+                self._brought = {}
+                request, node = yield from delta_in_slices(
+                    message, limits=limits, versions=self._brought
+                )
         except MalformedError as failure:
             raise GRPCError(Status.INVALID_ARGUMENT, f"malformed request: {failure}") from failure
         except TooManyError as failure:
@@ -302,7 +334,10 @@ class Conversation:
 
     def wake(self) -> None:
         """Something may be due: have a turn."""
-        self._exchange.drain.add(self)
+        if self._much:
+            self._exchange.drain.add_large(self)
+        else:
+            self._exchange.drain.add(self)
 
     def resume(self) -> None:
         """The client reads again: have a turn if something waits for that."""
@@ -327,15 +362,26 @@ class Conversation:
         exchange = self._exchange
         dialect = self._method.dialect
         while (response := exchange.hub.next(stream)) is not None:
+            large = len(response.resources) + len(response.removed) > _MANY
+            if large:
+                self._weigh(stream)
             body = exchange.bodies.of(dialect, response)
             if not self._outbox.put(body, nonce_tail(response.nonce)):
                 self._waits(self._outbox.position)
                 return
-            if len(response.resources) + len(response.removed) > _MANY:
+            if large:
                 self.wake()
                 return
         if stream.session.unfinished:
+            self._weigh(stream)
             self.wake()
+        elif self._work is None:
+            self._much = False
+
+    def _weigh(self, stream: Stream) -> None:
+        """Whether so much is left to do that there are turns apart for it."""
+        reads_much = self._work is not None and len(self._behind[0]) > _HUGE
+        self._much = reads_much or stream.session.backlog > _MUCH
 
     def _waits(self, position: int) -> None:
         """Look after the send deadline whether the client has read on."""

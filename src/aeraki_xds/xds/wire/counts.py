@@ -24,6 +24,7 @@ class StreamRefusal(Enum):
     NAMES = "names"
     INVALID = "invalid"
     DENIED = "denied"
+    OVERLOADED = "overloaded"
     IDENTITY_STREAMS = "identity_streams"
     IDENTITY_NAMES = "identity_names"
     IDENTITY_BYTES = "identity_bytes"

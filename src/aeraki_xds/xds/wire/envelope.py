@@ -90,13 +90,16 @@ def sotw_in_slices(
 
 
 def delta_in_slices(
-    data: bytes, *, limits: Limits = DEFAULT_LIMITS
+    data: bytes, *, limits: Limits = DEFAULT_LIMITS, versions: dict[Name, str] | None = None
 ) -> Sliced[tuple[DeltaRequest, memoryview | None]]:
-    """`read_delta`, with a stop after each slice."""
+    """`read_delta`, with a stop after each slice. `versions` is an empty mapping to fill, of one
+    who will empty it, whatever becomes of the request.
+    """
+    if versions is None:
+        versions = {}
     strings = {2: "", 6: ""}
     subscribe: list[Name] = []
     unsubscribe: list[Name] = []
-    versions: dict[Name, str] = {}
     node: memoryview | None = None
     error: str | None = None
     spent = 0
