@@ -28,7 +28,7 @@ from aeraki_xds.xds.wire import connection as connections
 from aeraki_xds.xds.wire.budget import Budget
 from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of
 from aeraki_xds.xds.wire.counts import Counts
-from aeraki_xds.xds.wire.gate import Exit
+from aeraki_xds.xds.wire.gate import Exit, Share
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.quotas import Quotas
 
@@ -149,6 +149,7 @@ class Server:
             paths={PATH},
             limits=LIMITS,
             quotas=Quotas(limits=LIMITS, counts=Counts()),
+            share=Share(loop=asyncio.get_running_loop(), clock=lambda: 0.0),
             exit_by=Exit(loop=asyncio.get_running_loop()),
             connections=set(),
         )

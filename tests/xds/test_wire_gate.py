@@ -16,7 +16,7 @@ import pytest
 
 from aeraki_xds.xds.wire import gate as gates
 from aeraki_xds.xds.wire.counts import ConnectionRefusal, Counts
-from aeraki_xds.xds.wire.gate import Entrant, Exit, Gate
+from aeraki_xds.xds.wire.gate import Entrant, Exit, Gate, Share
 from aeraki_xds.xds.wire.limits import Limits
 
 PATIENCE: Final = 10.0
@@ -162,6 +162,19 @@ async def test_one_connection_that_cannot_be_made_keeps_nobody_out() -> None:
         await until(gate, 3)
         assert gate.counts.connections_refused[ConnectionRefusal.HANDSHAKE] == 1
         await close(writers)
+
+
+async def test_of_each_turn_h2_has_a_share_and_the_rest_waits() -> None:
+    now = 0.0
+    share = Share(loop=asyncio.get_running_loop(), clock=lambda: now)
+    done = []
+    for _ in range(4):
+        done.append(0)
+        while not share.is_used_up():
+            now += gates._H2 * 0.4
+            done[-1] += 1
+        await asyncio.sleep(0)
+    assert done == [3, 3, 3, 3]
 
 
 async def test_however_many_are_gone_at_once_the_loop_has_its_turn() -> None:

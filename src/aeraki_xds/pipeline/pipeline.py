@@ -306,6 +306,7 @@ class Pipeline:
             scope: await self._settle(scope, settled[self._scopes.specs[scope].recipe] | hosts)
             for scope in self._ledgers
         }
+        await asyncio.sleep(0)
         return sum(self._hub.publish(scope, of, change).woken for scope, of in changed.items())
 
     async def _compose(self, composer: Composer, hosts: Iterable[Host]) -> frozenset[Host]:
@@ -339,7 +340,10 @@ class Pipeline:
                 await self._compose(composer, hosts)
                 self._composers[recipe] = composer
             ledger = self._ledgers[scope] = Ledger()
-            self._hub.publish(scope, await self._settle(scope, hosts))
+            changes = await self._settle(scope, hosts)
+            await asyncio.sleep(0)  # to publish many is a turn's work by itself
+            self._hub.publish(scope, changes)
+            await asyncio.sleep(0)
             if len(hosts) > _MANY:
                 set_aside()
             self._log.info("scope composed", scope=scope, resources=len(ledger.in_force))

@@ -33,7 +33,7 @@ from h2.events import (
 from h2.settings import SettingCodes
 
 from aeraki_xds.xds.wire.budget import Budget
-from aeraki_xds.xds.wire.gate import Entrant, Exit
+from aeraki_xds.xds.wire.gate import Entrant, Exit, Share
 from aeraki_xds.xds.wire.inbox import Inbox
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.outbox import Outbox
@@ -83,10 +83,12 @@ class Connection(H2Protocol, Entrant):
         paths: Collection[str],
         limits: Limits,
         quotas: Quotas,
+        share: Share,
         exit_by: Exit,
         connections: set[Connection],
     ) -> None:
         super().__init__(handler, config, h2_config)
+        self._share = share
         self._exit = exit_by
         self._handlers = handler
         self._paths = paths
@@ -140,7 +142,7 @@ class Connection(H2Protocol, Entrant):
     def _read(self, data: bytes) -> None:
         """Take plain DATA, and leave the rest to h2: of that, one slice a turn."""
         taken = self._take(data)
-        if taken < len(data) and not self.connection.is_closing():
+        if taken < len(data) and not self.connection.is_closing() and not self._share.is_used_up():
             piece = data[taken : taken + _SLICE]
             if not self._budget.allows(piece, sent=self._windows.sent(self._opened_by)):
                 self._cut_off(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that carry nothing")

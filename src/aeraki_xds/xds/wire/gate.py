@@ -4,7 +4,8 @@ In: a listening socket; connections that are gone. Out: connections. Guaranteed:
 clients come at once, only so many TLS handshakes are under way and begun in a second, and only so
 many clients say their first words at once; the others wait in the kernel's queue, where they cost
 nothing. A handshake that does not end is given up. Running out of file descriptors is waited out.
-However many are gone at once, the loop has its turn while they are forgotten.
+However many have something to say that h2 has to read, or are gone at once, the loop has its turn
+meanwhile.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ BACKLOG: Final = 4096
 _MOMENT: Final = 0.05
 """Seconds for which a client that was let in is waited for to speak. What it says first is work,
 and the more it is the fewer are let in meanwhile; but who is silent keeps nobody waiting."""
+
+_H2: Final = 0.005
+"""Seconds of a turn for what h2 is given. It opens streams with it, whose tasks are more work."""
 
 _OUT: Final = 0.001
 """Seconds of a turn for connections that are gone. Each is some more work in the next turn, for the
@@ -104,6 +108,30 @@ class Gate:
             self._log.exception("a connection could not be made")
         finally:
             self._room.release()
+
+
+class Share:
+    """What h2 may take of a turn of the loop, on all connections of a server together: a thousand
+    of them may have something for it at once. `clock` gives seconds, not the loop's own.
+    """
+
+    def __init__(
+        self, *, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._until: float | None = None
+
+    def is_used_up(self) -> bool:
+        """Whether the rest has to wait for the next turn. To be asked before each piece of work."""
+        now = self._clock()
+        if self._until is None:
+            self._until = now + _H2
+            self._loop.call_soon(self._renew)
+        return now >= self._until
+
+    def _renew(self) -> None:
+        self._until = None
 
 
 class Exit:

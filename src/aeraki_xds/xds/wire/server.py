@@ -33,7 +33,7 @@ from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of, outbo
 from aeraki_xds.xds.wire.conversation import Conversation, Exchange
 from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
 from aeraki_xds.xds.wire.drain import Drain
-from aeraki_xds.xds.wire.gate import BACKLOG, Exit, Gate, unix_socket
+from aeraki_xds.xds.wire.gate import BACKLOG, Exit, Gate, Share, unix_socket
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.methods import METHODS, Method
 from aeraki_xds.xds.wire.quotas import Quotas
@@ -206,6 +206,7 @@ class _Server(Server):
         self.connections: set[Connection] = set()
         self._limits = limits
         self._quotas = Quotas(limits=limits, counts=counts)
+        self._share = Share(loop=asyncio.get_running_loop())
         self._exit = Exit(loop=asyncio.get_running_loop())
         self._mapping = _Rpcs(self._mapping)
 
@@ -221,6 +222,7 @@ class _Server(Server):
             paths=METHODS,
             limits=self._limits,
             quotas=self._quotas,
+            share=self._share,
             exit_by=self._exit,
             connections=self.connections,
         )
