@@ -21,9 +21,10 @@ from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, HTTP_ROUTES, Name, Resou
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import Bodies
-from aeraki_xds.xds.wire.conversation import Conversation, Exchange
+from aeraki_xds.xds.wire.conversation import Conversation
 from aeraki_xds.xds.wire.counts import Counts
 from aeraki_xds.xds.wire.drain import Drain
+from aeraki_xds.xds.wire.exchange import Exchange
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS
 from aeraki_xds.xds.wire.methods import Method
 from aeraki_xds.xds.wire.quotas import Quotas

@@ -19,7 +19,7 @@ from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, HTTP_ROUTES, TypeUrl
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire import envelope
 from aeraki_xds.xds.wire.bodies import Bodies
-from aeraki_xds.xds.wire.conversation import Conversation, Exchange
+from aeraki_xds.xds.wire.conversation import Conversation
 from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
 from aeraki_xds.xds.wire.drain import Drain
 from aeraki_xds.xds.wire.envelope import (
@@ -29,6 +29,7 @@ from aeraki_xds.xds.wire.envelope import (
     read_sotw,
     sotw_in_slices,
 )
+from aeraki_xds.xds.wire.exchange import Exchange
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.methods import Method
 from aeraki_xds.xds.wire.quotas import Quotas, Taken

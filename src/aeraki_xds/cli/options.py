@@ -12,43 +12,29 @@ import yaml
 
 from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Namespace
 from aeraki_xds.mesh.tenancy import DEFAULT_ROOT, Tenancy, TenancyMode
-from aeraki_xds.settings import Address, UnixAddress, parse_xds_address
+from aeraki_xds.settings import Address, parse_xds_address
 
+A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class AddressType(click.ParamType[Address]):
-    """HOST:PORT."""
+class AddressType(click.ParamType[A]):
+    """An address, read by `parse`, which raises ValueError."""
 
-    name = "HOST:PORT"
+    def __init__(self, name: str, parse: Callable[[str], A]) -> None:
+        self.name = name
+        self._parse = parse
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> A:
         """Read an address; a bad one ends the command."""
         try:
-            return value if isinstance(value, Address) else Address.parse(value)
+            return self._parse(value) if isinstance(value, str) else cast("A", value)
         except ValueError as failure:
             self.fail(str(failure), param, ctx)
 
 
-class XdsAddressType(click.ParamType[Address | UnixAddress]):
-    """HOST:PORT or unix:PATH."""
-
-    name = "HOST:PORT|unix:PATH"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address | UnixAddress:
-        """Read an address; a bad one ends the command."""
-        try:
-            return parse_xds_address(value) if isinstance(value, str) else value
-        except ValueError as failure:
-            self.fail(str(failure), param, ctx)
-
-
-ADDRESS = AddressType()
-XDS_ADDRESS = XdsAddressType()
+ADDRESS = AddressType("HOST:PORT", Address.parse)
+XDS_ADDRESS = AddressType("HOST:PORT|unix:PATH", parse_xds_address)
 output_option = click.option(
     "-o", "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True
 )

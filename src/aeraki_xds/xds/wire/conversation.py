@@ -10,42 +10,28 @@ latest state and delays nobody.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from aeraki_xds.xds.admission import Admit, Node, Peer, Refusal, RefusalReason
+from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.field import MalformedError
-from aeraki_xds.xds.hub import Hub, Stream
+from aeraki_xds.xds.hub import Stream
 from aeraki_xds.xds.message import Event, Nacked, Request, SotwRequest, Stale, Subscribed
 from aeraki_xds.xds.resource import Name
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire.acks import Acks
-from aeraki_xds.xds.wire.bodies import Bodies, nonce_tail
-from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
-from aeraki_xds.xds.wire.drain import Drain
+from aeraki_xds.xds.wire.bodies import nonce_tail
+from aeraki_xds.xds.wire.counts import StreamRefusal
 from aeraki_xds.xds.wire.envelope import TooManyError, delta_in_slices, sotw_in_slices
-from aeraki_xds.xds.wire.limits import Limits
+from aeraki_xds.xds.wire.exchange import Exchange, named
 from aeraki_xds.xds.wire.methods import Method
-from aeraki_xds.xds.wire.node import read_node
 from aeraki_xds.xds.wire.outbox import Outbox
 from aeraki_xds.xds.wire.quotas import Account, Taken
 from aeraki_xds.xds.wire.slices import Sliced, at_once, emptied
-
-_STATUS: Final = {
-    RefusalReason.INVALID: Status.INVALID_ARGUMENT,
-    RefusalReason.DENIED: Status.PERMISSION_DENIED,
-    RefusalReason.OVERLOADED: Status.RESOURCE_EXHAUSTED,
-}
-
-_REFUSALS: Final = {
-    RefusalReason.INVALID: StreamRefusal.INVALID,
-    RefusalReason.DENIED: StreamRefusal.DENIED,
-    RefusalReason.OVERLOADED: StreamRefusal.OVERLOADED,
-}
 
 _LARGE: Final = 4 << 10
 """Bytes of a request that waits for its turn, and is decoded in slices: an Envoy that takes in a
@@ -60,9 +46,6 @@ _MUCH: Final = 10_000
 _KEPT: Final = 64
 """Bytes that keeping a request takes beside its own."""
 
-_LARGEST_NODE: Final = 256 << 10
-"""Bytes: a stock Envoy's is 61 KB, and it is decoded in one go."""
-
 _MANY: Final = 1000
 """Names of a response after which others have their turn."""
 
@@ -72,18 +55,6 @@ _RECOGNISED: Final = 1 << 20
 neither can be done in slices."""
 
 _LOG: Final = structlog.get_logger("aeraki_xds.xds")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """What the conversations of a server share."""
-
-    hub: Hub
-    admit: Admit
-    drain: Drain
-    bodies: Bodies
-    limits: Limits
-    counts: Counts
 
 
 class Conversation:
@@ -137,7 +108,7 @@ class Conversation:
         stream, self._stream = self._stream, None
         if stream is not None:
             self._exchange.hub.close(stream)
-            _LOG.info("stream closed", **_named(stream))
+            _LOG.info("stream closed", **named(stream))
         self._let_go(stream)
 
     def _let_go(self, stream: Stream | None) -> None:
@@ -222,7 +193,9 @@ class Conversation:
     def _receive(self, message: bytes) -> Sliced[None]:
         written_type, request, node = yield from self._decode(message)
         if self._stream is None:
-            self._stream = self._open(node)
+            self._stream = self._exchange.open(
+                node, peer=self._peer, method=self._method, wake=self.wake
+            )
         self._take(self._stream, written_type, request)
         watch = self._stream.session.watches[request.type_url]
         if self._brought and watch.sent is not self._brought:
@@ -243,7 +216,7 @@ class Conversation:
             if isinstance(event, Nacked):
                 _LOG.warning(
                     "response refused",
-                    **_named(stream),
+                    **named(stream),
                     type=event.type_url,
                     error=event.error,
                     resources=list(event.names),
@@ -302,33 +275,6 @@ class Conversation:
         elif not written_type:
             request = replace(request, type_url=only)
         return written_type, request, node
-
-    def _open(self, raw: memoryview | None) -> Stream:
-        if raw is not None and len(raw) > _LARGEST_NODE:
-            message = f"a node of {len(raw)} bytes: {_LARGEST_NODE} is the most"
-            raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
-        try:
-            node = read_node(raw) if raw is not None else Node(id="")
-        except MalformedError as failure:
-            raise GRPCError(Status.INVALID_ARGUMENT, str(failure)) from failure
-        if not node.id:
-            raise GRPCError(Status.INVALID_ARGUMENT, "the first request names no node.id")
-        scopes = self._exchange.admit(node, self._peer, only=self._method.only)
-        if isinstance(scopes, Refusal):
-            self._exchange.counts.streams_refused[_REFUSALS[scopes.reason]] += 1
-            raise GRPCError(_STATUS[scopes.reason], scopes.message)
-        stream = self._exchange.hub.open(
-            # What the extensions decide is decided; 61 KB a stream would be most of its memory.
-            node=replace(node, extensions=b""),
-            peer=self._peer,
-            scopes=scopes,
-            dialect=self._method.dialect,
-            wake=self.wake,
-            only=self._method.only,
-        )
-        dialect = self._method.dialect.value
-        _LOG.info("stream opened", **_named(stream), dialect=dialect, scopes=list(scopes))
-        return stream
 
     # --- out ------------------------------------------------------------------------------------
 
@@ -396,7 +342,7 @@ class Conversation:
         deadline = self._exchange.limits.send_deadline
         message = f"nothing was read for {deadline:g} seconds"
         if self._stream is not None:
-            _LOG.warning("stream cut off", **_named(self._stream), reason=message)
+            _LOG.warning("stream cut off", **named(self._stream), reason=message)
         self.finish(GRPCError(Status.UNAVAILABLE, message))
         self._outbox.abandon()
 
@@ -404,11 +350,6 @@ class Conversation:
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
-
-
-def _named(stream: Stream) -> dict[str, object]:
-    """A stream, in a log."""
-    return {"stream": stream.number, "node": stream.node.id, "peer": stream.peer.address}
 
 
 def _is_stale(event: Event) -> bool:

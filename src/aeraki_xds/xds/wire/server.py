@@ -30,9 +30,10 @@ from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.calls import caller_of
 from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of, outbox_of
-from aeraki_xds.xds.wire.conversation import Conversation, Exchange
+from aeraki_xds.xds.wire.conversation import Conversation
 from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
 from aeraki_xds.xds.wire.drain import Drain
+from aeraki_xds.xds.wire.exchange import Exchange
 from aeraki_xds.xds.wire.gate import BACKLOG, Exit, Gate, Share, unix_socket
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
 from aeraki_xds.xds.wire.methods import METHODS, Method
