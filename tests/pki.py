@@ -10,32 +10,16 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from aeraki_xds.settings import TlsFiles
+
 DAY: Final = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Files:
-    """Where a certificate with its chain, its key and the roots are, by Istio's names."""
-
-    certificate: Path
-    key: Path
-    roots: Path
-
-    @classmethod
-    def within(cls, folder: Path) -> Self:
-        """The three files of a folder."""
-        return cls(
-            certificate=folder / "cert-chain.pem",
-            key=folder / "key.pem",
-            roots=folder / "root-cert.pem",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +30,10 @@ class Workload:
     key: bytes
     roots: bytes
 
-    def write(self, folder: Path) -> Files:
+    def write(self, folder: Path) -> TlsFiles:
         """Put the files there, each in the place of the one before at once (rename)."""
         folder.mkdir(parents=True, exist_ok=True)
-        files = Files.within(folder)
+        files = TlsFiles.within(folder)
         for path, content in (
             (files.key, self.key),
             (files.certificate, self.chain),

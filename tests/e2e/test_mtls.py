@@ -27,13 +27,14 @@ from aeraki_xds._proto.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryT
 from aeraki_xds.demo.envoy import Envoy
 from aeraki_xds.demo.http import Address
 from aeraki_xds.pipeline.scopes import PUBLIC, Scopes
+from aeraki_xds.settings import TlsFiles
 from aeraki_xds.translate.bootstrap import BootstrapSettings, MutualTls, bootstrap, secrets
 from aeraki_xds.xds import CLUSTER, Hub, Name, Node, Peer, Refusal, Resource, Scope, TypeUrl
 from aeraki_xds.xds.identity import SpiffeId
 from aeraki_xds.xds.wire import XdsServer
 from aeraki_xds.xds.wire.tls import ServerTls
 from tests.e2e.conftest import LIMIT_S
-from tests.pki import Authority, Files, Workload
+from tests.pki import Authority, Workload
 from tests.xds.test_wire_server import SOTW_ADS, Talk
 from tests.xds.test_wire_tls import BOTH_LOOPS, Loop
 
@@ -86,7 +87,7 @@ class Plane:
 
     @classmethod
     @asynccontextmanager
-    async def serving(cls, files: Files) -> AsyncIterator[Plane]:
+    async def serving(cls, files: TlsFiles) -> AsyncIterator[Plane]:
         plane = cls()
         tls = ServerTls(certificate=files.certificate, key=files.key, roots=files.roots)
         xds = XdsServer(hub=plane.hub, admit=plane.admit)
@@ -99,7 +100,7 @@ class Plane:
 
 
 def proxy_of(
-    plane: Plane, files: Files, *, secrets_dir: Path | None = None, delta: bool = False
+    plane: Plane, files: TlsFiles, *, secrets_dir: Path | None = None, delta: bool = False
 ) -> dict[str, object]:
     """What `aeraki-xds bootstrap --mtls` prints, with a free admin port."""
     tls = MutualTls(

@@ -22,10 +22,11 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from structlog.testing import capture_logs
 
+from aeraki_xds.settings import TlsFiles
 from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.identity import SpiffeId
 from aeraki_xds.xds.wire.tls import Expiry, ServerTls, UnusableFilesError, peer_of
-from tests.pki import DAY, Authority, Files, Workload, replace
+from tests.pki import DAY, Authority, Workload, replace
 from tests.virtual_time import at, virtual_time
 
 WEB: Final = "spiffe://cluster.local/ns/shop/sa/web"
@@ -52,12 +53,12 @@ def elsewhere() -> Authority:
 
 
 @pytest.fixture
-def files(tmp_path: Path, mesh: Authority) -> Files:
+def files(tmp_path: Path, mesh: Authority) -> TlsFiles:
     """Our own certificate."""
     return mesh.workload(OURS).write(tmp_path / "ours")
 
 
-def serve_with(files: Files) -> ServerTls:
+def serve_with(files: TlsFiles) -> ServerTls:
     return ServerTls(certificate=files.certificate, key=files.key, roots=files.roots)
 
 
@@ -123,7 +124,7 @@ def uri_of(certificate: Mapping[str, Any] | None) -> str:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_proxy_of_the_mesh_gets_through_and_both_ends_know_each_other(
-    tmp_path: Path, mesh: Authority, files: Files, version: ssl.TLSVersion
+    tmp_path: Path, mesh: Authority, files: TlsFiles, version: ssl.TLSVersion
 ) -> None:
     proxy = client(mesh.workload(WEB), tmp_path, trusts=mesh)
     proxy.minimum_version = proxy.maximum_version = version
@@ -137,14 +138,14 @@ def test_a_proxy_of_the_mesh_gets_through_and_both_ends_know_each_other(
 
 
 def test_a_proxy_without_a_certificate_does_not_get_through(
-    tmp_path: Path, mesh: Authority, files: Files
+    tmp_path: Path, mesh: Authority, files: TlsFiles
 ) -> None:
     with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
         Shake(serve_with(files).context, client(None, tmp_path, trusts=mesh))
 
 
 def test_a_proxy_of_another_mesh_does_not_get_through(
-    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: Files
+    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: TlsFiles
 ) -> None:
     proxy = client(elsewhere.workload(WEB), tmp_path, trusts=mesh)
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -152,7 +153,7 @@ def test_a_proxy_of_another_mesh_does_not_get_through(
 
 
 def test_a_certificate_does_not_get_through_before_or_after_its_time(
-    tmp_path: Path, mesh: Authority, files: Files
+    tmp_path: Path, mesh: Authority, files: TlsFiles
 ) -> None:
     now = datetime.now(UTC)
     expired = mesh.workload(WEB, not_before=now - DAY, not_after=now - timedelta(seconds=1))
@@ -162,13 +163,13 @@ def test_a_certificate_does_not_get_through_before_or_after_its_time(
             Shake(serve_with(files).context, client(workload, tmp_path, trusts=mesh))
 
 
-def test_tls_1_1_is_not_spoken(files: Files) -> None:
+def test_tls_1_1_is_not_spoken(files: TlsFiles) -> None:
     assert serve_with(files).newest().minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_no_ticket_is_given_that_would_outlive_what_was_verified(
-    tmp_path: Path, mesh: Authority, files: Files, version: ssl.TLSVersion
+    tmp_path: Path, mesh: Authority, files: TlsFiles, version: ssl.TLSVersion
 ) -> None:
     proxy = client(mesh.workload(WEB), tmp_path, trusts=mesh)
     proxy.minimum_version = proxy.maximum_version = version
@@ -178,7 +179,7 @@ def test_no_ticket_is_given_that_would_outlive_what_was_verified(
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_no_session_is_resumed_under_new_roots(
-    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: Files, version: ssl.TLSVersion
+    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: TlsFiles, version: ssl.TLSVersion
 ) -> None:
     tls = serve_with(files)
     proxy = client(mesh.workload(WEB), tmp_path, trusts=mesh)
@@ -190,7 +191,7 @@ def test_no_session_is_resumed_under_new_roots(
 
 
 def test_a_session_that_is_resumed_has_its_identity_and_its_end_still(
-    tmp_path: Path, mesh: Authority, files: Files
+    tmp_path: Path, mesh: Authority, files: TlsFiles
 ) -> None:
     tls = serve_with(files)
     proxy = client(mesh.workload(WEB), tmp_path, trusts=mesh)
@@ -221,7 +222,7 @@ def test_comments_in_the_roots_may_be_in_any_language(tmp_path: Path, mesh: Auth
 
 
 def test_the_next_handshake_is_made_with_a_new_certificate_and_old_connections_go_on(
-    tmp_path: Path, mesh: Authority, files: Files
+    tmp_path: Path, mesh: Authority, files: TlsFiles
 ) -> None:
     tls = serve_with(files)
     proxy = client(mesh.workload(WEB), tmp_path, trusts=mesh)
@@ -233,7 +234,7 @@ def test_the_next_handshake_is_made_with_a_new_certificate_and_old_connections_g
 
 
 def test_roots_come_and_go_and_old_connections_go_on(
-    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: Files
+    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: TlsFiles
 ) -> None:
     tls = serve_with(files)
     old = client(mesh.workload(WEB), tmp_path, trusts=mesh)
@@ -252,7 +253,7 @@ def test_roots_come_and_go_and_old_connections_go_on(
 
 
 def test_a_change_is_seen_that_no_time_and_no_size_tells(
-    tmp_path: Path, mesh: Authority, files: Files
+    tmp_path: Path, mesh: Authority, files: TlsFiles
 ) -> None:
     tls = serve_with(files)
     for path in (files.certificate, files.key):
@@ -283,7 +284,7 @@ def test_a_mounted_secret_is_replaced_as_kubernetes_does_it(
     (mount / "..data").symlink_to("..1")
     for name in ("cert-chain.pem", "key.pem", "root-cert.pem"):
         (mount / name).symlink_to(Path("..data") / name)
-    tls = serve_with(Files.within(mount))
+    tls = serve_with(TlsFiles.within(mount))
     proxy = client(mesh.workload(WEB), tmp_path, trusts=mesh)
     assert Shake(tls.context, proxy).proxy_sees == OURS
     (mount / "..new").symlink_to("..2")
@@ -291,46 +292,46 @@ def test_a_mounted_secret_is_replaced_as_kubernetes_does_it(
     assert Shake(tls.context, proxy).proxy_sees == OURS_NEXT
 
 
-def test_files_that_did_not_change_are_not_loaded_again(files: Files) -> None:
+def test_files_that_did_not_change_are_not_loaded_again(files: TlsFiles) -> None:
     tls = serve_with(files)
     with capture_logs() as logs:
         assert tls.newest() is tls.newest()
     assert logs == []
 
 
-def halved(files: Files) -> None:
+def halved(files: TlsFiles) -> None:
     content = files.certificate.read_bytes()
     files.certificate.write_bytes(content[: len(content) // 4])
 
 
-def of_another_key(files: Files) -> None:
+def of_another_key(files: TlsFiles) -> None:
     files.key.write_bytes(Authority("any").workload(OURS).key)
 
 
-def halved_key(files: Files) -> None:
+def halved_key(files: TlsFiles) -> None:
     content = files.key.read_bytes()
     files.key.write_bytes(content[: len(content) // 2])
 
 
-def without_key(files: Files) -> None:
+def without_key(files: TlsFiles) -> None:
     files.key.unlink()
 
 
-def without_roots(files: Files) -> None:
+def without_roots(files: TlsFiles) -> None:
     files.roots.write_bytes(b"")
 
 
-def halved_roots(files: Files) -> None:
+def halved_roots(files: TlsFiles) -> None:
     content = files.roots.read_bytes()
     files.roots.write_bytes(content + content[: len(content) // 2])
 
 
-def folder_for_roots(files: Files) -> None:
+def folder_for_roots(files: TlsFiles) -> None:
     files.roots.unlink()
     files.roots.mkdir()
 
 
-def encrypted_key(files: Files) -> None:
+def encrypted_key(files: TlsFiles) -> None:
     files.key.write_bytes(ENCRYPTED_KEY)
 
 
@@ -342,7 +343,7 @@ AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 -----END EC PRIVATE KEY-----
 """
 
-SPOILT: Final[list[tuple[Callable[[Files], None], str]]] = [
+SPOILT: Final[list[tuple[Callable[[TlsFiles], None], str]]] = [
     (halved, "cert-chain.pem and .*key.pem cannot be used"),
     (of_another_key, "cert-chain.pem and .*key.pem cannot be used: key values mismatch"),
     (halved_key, "cert-chain.pem and .*key.pem cannot be used"),
@@ -357,7 +358,7 @@ EVERY_WAY: Final = pytest.mark.parametrize(("spoil", "words"), SPOILT)
 
 @EVERY_WAY
 def test_with_files_that_are_unusable_nothing_is_served_and_the_file_is_named(
-    files: Files, spoil: Callable[[Files], None], words: str
+    files: TlsFiles, spoil: Callable[[TlsFiles], None], words: str
 ) -> None:
     spoil(files)
     with pytest.raises(UnusableFilesError, match=words):
@@ -368,8 +369,8 @@ def test_with_files_that_are_unusable_nothing_is_served_and_the_file_is_named(
 def test_files_that_become_unusable_are_said_once_and_the_last_good_ones_serve_on(
     tmp_path: Path,
     mesh: Authority,
-    files: Files,
-    spoil: Callable[[Files], None],
+    files: TlsFiles,
+    spoil: Callable[[TlsFiles], None],
     words: str,
 ) -> None:
     tls = serve_with(files)
@@ -390,7 +391,7 @@ def test_files_that_become_unusable_are_said_once_and_the_last_good_ones_serve_o
     assert Shake(tls.context, proxy).proxy_sees == OURS_NEXT
 
 
-def test_each_change_that_is_unusable_is_said_even_in_the_same_words(files: Files) -> None:
+def test_each_change_that_is_unusable_is_said_even_in_the_same_words(files: TlsFiles) -> None:
     tls = serve_with(files)
     with capture_logs() as logs:
         for _ in range(2):
@@ -401,7 +402,7 @@ def test_each_change_that_is_unusable_is_said_even_in_the_same_words(files: File
 
 
 def test_a_file_that_is_away_for_a_moment_is_missed_each_time_and_nothing_is_loaded_again(
-    files: Files,
+    files: TlsFiles,
 ) -> None:
     tls = serve_with(files)
     before = tls.newest()
@@ -416,7 +417,7 @@ def test_a_file_that_is_away_for_a_moment_is_missed_each_time_and_nothing_is_loa
 
 
 def test_a_certificate_that_comes_before_its_key_waits_for_it(
-    tmp_path: Path, mesh: Authority, files: Files
+    tmp_path: Path, mesh: Authority, files: TlsFiles
 ) -> None:
     tls = serve_with(files)
     proxy = client(mesh.workload(WEB), tmp_path, trusts=mesh)
@@ -427,7 +428,7 @@ def test_a_certificate_that_comes_before_its_key_waits_for_it(
     assert Shake(tls.context, proxy).proxy_sees == OURS_NEXT
 
 
-def test_no_line_of_a_key_is_ever_said(files: Files) -> None:
+def test_no_line_of_a_key_is_ever_said(files: TlsFiles) -> None:
     secrets = files.key.read_text().split()
     tls = serve_with(files)
     with capture_logs() as logs:
@@ -523,7 +524,7 @@ async def listening(tls: ServerTls) -> AsyncIterator[Listening]:
 
 @BOTH_LOOPS
 def test_both_loops_let_the_mesh_in_and_nobody_else(
-    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: Files, loop: Loop
+    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: TlsFiles, loop: Loop
 ) -> None:
     async def scenario() -> None:
         now = datetime.now(UTC).replace(microsecond=0)
@@ -550,7 +551,7 @@ def test_both_loops_let_the_mesh_in_and_nobody_else(
 
 @BOTH_LOOPS
 def test_both_loops_rotate_certificate_and_roots_without_a_restart(
-    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: Files, loop: Loop
+    tmp_path: Path, mesh: Authority, elsewhere: Authority, files: TlsFiles, loop: Loop
 ) -> None:
     async def scenario() -> None:
         old = client(mesh.workload(WEB), tmp_path, trusts=mesh)
