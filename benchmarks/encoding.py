@@ -81,9 +81,12 @@ def tables(routes: int) -> dict[str, Message]:
     assert len(upserts) == len(events), events
     graph = Graph()
     graph.update(Store().apply(upserts))
+    declared = graph.service(HOST)
+    assert declared is not None
     (http,) = metards.routes_of(graph, HOST).drafts
-    (trds,) = thrift.routes_of(graph, HOST, PORTS["thrift"]).drafts
-    return {"metards": http.message, "thrift": trds.message}
+    (trds,) = thrift.routes_of(graph, declared[0], PORTS["thrift"]).drafts
+    found = {"metards": http.message, "thrift": trds.message}
+    return {name: each for name, each in found.items() if isinstance(each, Message)}
 
 
 def _documents(routes: int) -> Iterator[dict[str, object]]:

@@ -113,12 +113,158 @@ DESTINATION_RULE: Final[dict[str, Any]] = {
     },
 }
 
+GATEWAY: Final[dict[str, Any]] = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "Gateway",
+    "metadata": {"name": "edge", "namespace": "shop"},
+    "spec": {
+        "selector": {"istio": "ingressgateway"},
+        "servers": [
+            {
+                "port": {"number": 9090, "name": "tcp-metaprotocol-thrift", "protocol": "TCP"},
+                "hosts": ["reviews.example.com"],
+                "tls": {"mode": "PASSTHROUGH"},
+            }
+        ],
+    },
+}
+
+REDIS_SERVICE: Final[dict[str, Any]] = {
+    "apiVersion": "redis.aeraki.io/v1alpha1",
+    "kind": "RedisService",
+    "metadata": {"name": "sessions", "namespace": "shop"},
+    "spec": {
+        "host": ["sessions.shop.svc.cluster.local", "sessions"],
+        "settings": {
+            "auth": {"plain": {"username": "app", "password": "app-secret"}},
+            "opTimeout": "500ms",
+            "enableHashtagging": True,
+            "maxBufferSizeBeforeFlush": 1024,
+            "bufferFlushTimeout": "3ms",
+            "maxUpstreamUnknownConnections": 0,
+            "readPolicy": "PREFER_REPLICA",
+        },
+        "redis": [
+            {
+                "match": {"key": {"prefix": "cart:", "removePrefix": True}},
+                "route": {"host": "carts", "port": 6379},
+                "mirror": [
+                    {
+                        "route": {"host": "carts-new"},
+                        "percentage": {"value": 12.5},
+                        "excludeReadCommands": True,
+                    }
+                ],
+            },
+            {"route": {"host": "sessions"}},
+        ],
+        "faults": [
+            {"type": "ERROR", "percentage": {"value": 1}, "commands": ["GET"]},
+            {"percentage": {"value": 100}, "delay": "1ms"},
+        ],
+    },
+}
+
+REDIS_DESTINATION: Final[dict[str, Any]] = {
+    "apiVersion": "redis.aeraki.io/v1alpha1",
+    "kind": "RedisDestination",
+    "metadata": {"name": "sessions", "namespace": "shop"},
+    "spec": {
+        "host": "sessions.shop.svc.cluster.local",
+        "trafficPolicy": {
+            "connectionPool": {
+                "tcp": {
+                    "connectTimeout": "3s",
+                    "maxConnections": 200,
+                    "tcpKeepalive": {"probes": 3, "time": "1m", "interval": "1s"},
+                },
+                "redis": {
+                    "mode": "CLUSTER",
+                    "auth": {"secret": {"name": "sessions", "passwordField": "token"}},
+                    "discoveryEndpoints": ["sessions", "10.0.0.7:6379", "[fd00::1]:6379"],
+                },
+            }
+        },
+    },
+}
+
+DUBBO_POLICY: Final[dict[str, Any]] = {
+    "apiVersion": "dubbo.aeraki.io/v1alpha1",
+    "kind": "DubboAuthorizationPolicy",
+    "metadata": {"name": "readers", "namespace": "shop"},
+    "spec": {
+        "action": "ALLOW",
+        "rules": [
+            {
+                "from": [
+                    {
+                        "source": {
+                            "principals": ["cluster.local/ns/shop/sa/reader"],
+                            "namespaces": ["shop", "*"],
+                        }
+                    }
+                ],
+                "to": [
+                    {
+                        "operation": {
+                            "interfaces": ["org.example.*"],
+                            "methods": ["get", "*List", "*"],
+                            "notMethods": ["getAll"],
+                        }
+                    }
+                ],
+            }
+        ],
+    },
+}
+
+SERVICE: Final[dict[str, Any]] = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "reviews", "namespace": "shop"},
+    "spec": {
+        "clusterIP": "10.96.0.7",
+        "clusterIPs": ["10.96.0.7", "fd00::7"],
+        "selector": {"app": "reviews"},
+        "ports": [
+            {"name": "tcp-thrift", "port": 9090, "targetPort": 19090},
+            {"name": "tcp-dubbo", "port": 9091, "targetPort": "dubbo"},
+            {"name": "tcp-redis", "port": 9092},
+        ],
+    },
+}
+
+SECRET: Final[dict[str, Any]] = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "sessions", "namespace": "shop"},
+    "type": "Opaque",
+    "data": {"username": "YXBw", "password": "c2VjcmV0"},
+}
+
+MESH_CONFIG: Final[dict[str, Any]] = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "istio", "namespace": "shop"},
+    "data": {
+        "mesh": "accessLogFile: /dev/stdout\ndefaultConfig:\n  tracing: {sampling: 12.5}\n",
+        "meshNetworks": "networks: {}",
+    },
+}
+
 ALL: Final = (
     META_ROUTER,
     APPLICATION_PROTOCOL,
     SERVICE_ENTRY,
     VIRTUAL_SERVICE,
     DESTINATION_RULE,
+    GATEWAY,
+    REDIS_SERVICE,
+    REDIS_DESTINATION,
+    DUBBO_POLICY,
+    SERVICE,
+    SECRET,
+    MESH_CONFIG,
 )
 
 _STEP: Final = re.compile(r"\[(\d+)\]|\[([^\]]*)\]|([^.\[]+)")

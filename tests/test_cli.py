@@ -176,11 +176,15 @@ def translated(*arguments: str | Path) -> dict[str, Any]:
     return loaded
 
 
-def test_translate_prints_both_outputs_with_sorted_keys() -> None:
+def test_translate_prints_all_outputs_with_sorted_keys() -> None:
     result = run("translate", EXAMPLE, "-o", "json")
     assert result.err == "3 objects, 0 errors, 0 warnings\n"
     loaded = json.loads(result.out)
-    assert list(loaded) == ["ads", "metards"]
+    assert list(loaded) == ["ads", "envoyfilters", "metards"]
+    assert [each["metadata"]["name"] for each in loaded["envoyfilters"]] == [
+        "aeraki-inbound-hello.demo.svc.cluster.local-9090",
+        "aeraki-outbound-hello.demo.svc.cluster.local-127.20.0.1-9090",
+    ]
     assert list(loaded["metards"]) == [ROUTE]
     assert {type_url: list(named) for type_url, named in loaded["ads"].items()} == {
         CLUSTER: [cluster("v1"), cluster("v2"), cluster()],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import sqlite3
 import stat
@@ -22,7 +23,7 @@ from aeraki_xds.ingest.decode import decode
 from aeraki_xds.ingest.event import Event, Unreadable
 from aeraki_xds.mesh.change import Delete, Rejected, Upsert
 from aeraki_xds.mesh.names import Host, Key, Kind, Namespace
-from aeraki_xds.mesh.objects import key_of
+from aeraki_xds.mesh.objects import Password, RedisService, key_of
 from aeraki_xds.mesh.problems import error, warning
 from aeraki_xds.mesh.store import Store
 from aeraki_xds.pipeline.last_good import Changes, LastGood, Standing, Touched
@@ -31,12 +32,14 @@ from aeraki_xds.state import database as file
 from aeraki_xds.state.database import FILE, Database
 from aeraki_xds.state.records import Row, restored, rows
 from aeraki_xds.translate.compose import Ads, MetaRds, Recipe
+from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters
 from aeraki_xds.translate.listeners import Variant
 from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, Name, Resource, ResourceId
-from tests.manifests import ALL, edited
+from tests.manifests import ALL, REDIS_SERVICE, SECRET, VIRTUAL_SERVICE, edited
 from tests.mesh.kit import refused, router, said, service, subsets
 
 LIMIT_S: Final = 30.0
+CANARY: Final = "kanarienvogel"
 STOCK = Ads(variant=Variant())
 OTHERS = (
     Ads(variant=Variant(bind="fd00::1", extensions=frozenset())),
@@ -74,6 +77,11 @@ def written(folder: Path, *batches: Changes) -> LastGood:
     return read(folder)
 
 
+def bytes_of(folder: Path) -> bytes:
+    """Every byte of every file of a folder."""
+    return b"\n".join(file.read_bytes() for file in folder.iterdir())
+
+
 def read(folder: Path) -> LastGood:
     database = Database.open(folder)
     try:
@@ -97,7 +105,10 @@ def plain(kept: dict[Recipe, dict[Host, tuple[Resource, ...]]] | object) -> obje
 # --- what is written is what is read ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("manifest", ALL, ids=lambda manifest: str(manifest["kind"]))
+KEPT_KINDS = [manifest for manifest in ALL if manifest is not SECRET]
+
+
+@pytest.mark.parametrize("manifest", KEPT_KINDS, ids=lambda manifest: str(manifest["kind"]))
 def test_an_object_of_every_kind_comes_back_as_it_was(
     tmp_path: Path, manifest: dict[str, object]
 ) -> None:
@@ -108,10 +119,61 @@ def test_an_object_of_every_kind_comes_back_as_it_was(
 
 def test_fields_that_are_only_passed_on_come_back_too(tmp_path: Path) -> None:
     odd = {"a": [1, 2.5, None, True, {"b": "ü"}], "huge": 10**30}
-    manifest = edited(ALL[3], {"spec.http[1].timeout": odd, "spec.tls": [odd]})
+    manifest = edited(VIRTUAL_SERVICE, {"spec.http[1].timeout": odd, "spec.tls": [odd]})
     standing = accepted(decode(manifest, origin="some.yaml"))
     (found,) = written(tmp_path, of(standing)).objects.values()
     assert found == standing
+
+
+def test_the_password_of_an_object_comes_back_and_is_in_no_log(tmp_path: Path) -> None:
+    manifest = edited(REDIS_SERVICE, {"spec.settings.auth.plain.password": CANARY})
+    standing = accepted(decode(manifest, origin="some.yaml"))
+    with capture_logs() as logs:
+        (found,) = written(tmp_path, of(standing)).objects.values()
+    assert found.accepted is not None
+    item = found.accepted.item
+    assert isinstance(item, RedisService)
+    assert item.spec.settings is not None
+    assert item.spec.settings.auth is not None
+    assert item.spec.settings.auth.plain is not None
+    assert item.spec.settings.auth.plain.password == Password(CANARY)
+    assert CANARY not in repr((logs, found))
+    assert CANARY.encode() in bytes_of(tmp_path)  # so that what follows is looked for in vain
+
+
+def test_nothing_of_a_secret_is_ever_written(tmp_path: Path) -> None:
+    """Neither the Secret that is read, nor one that is refused, nor that there is one."""
+    manifest = edited(SECRET, {"stringData": {"password": CANARY}})
+    good = decode(manifest, origin="secrets.yaml")
+    bad = decode(edited(manifest, {"data": [CANARY]}), origin="secrets.yaml")
+    assert isinstance(good, Upsert)
+    assert isinstance(bad, Rejected)
+    store, touched = Store(), Touched()
+    batches = []
+    for events in ([good, *said(service())], [bad], [Delete(key=good.key)], [good]):
+        for event in events:
+            touched.hear(event)
+        store.apply(events)
+        batch = touched.changes({}, {})
+        batch.objects.update(touched.objects(store))
+        batches.append(batch)
+    assert list(written(tmp_path, *batches).objects) == [key_of(service())]
+    content = bytes_of(tmp_path)
+    assert b"hello" in content
+    for word in (CANARY, base64.b64encode(CANARY.encode()).decode(), "Secret", "secrets.yaml"):
+        assert word.encode() not in content
+
+
+def test_no_envoy_filter_is_written_for_it_may_hold_what_a_secret_says(tmp_path: Path) -> None:
+    touched = Touched()
+    kept = Resource.of(CLUSTER, Name("shop/redis"), CANARY.encode())
+    in_use: dict[Recipe, dict[Host, tuple[Resource, ...]]] = {
+        EnvoyFilters(): {Host("a"): (kept,)},
+        MetaRds(): {Host("a"): (KEPT,)},
+    }
+    batches = [touched.changes({}, in_use), touched.changes({}, {MetaRds(): {}})]
+    assert list(written(tmp_path, *batches).kept) == [MetaRds()]
+    assert CANARY.encode() not in bytes_of(tmp_path)
 
 
 def test_warnings_rejections_and_their_hosts_come_back(tmp_path: Path) -> None:
@@ -378,6 +440,30 @@ def test_the_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     good(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+def test_a_file_that_others_could_read_is_shut_to_them(tmp_path: Path) -> None:
+    """As after a copy. The group keeps what it may: it may be how a volume is shared."""
+    good(tmp_path)
+    (tmp_path / FILE).chmod(0o664)
+    assert read(tmp_path).objects
+    assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o660
+
+
+def test_a_file_of_somebody_else_that_others_can_read_is_used_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good(tmp_path)
+    (tmp_path / FILE).chmod(0o666)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with capture_logs() as logs:
+        assert read(tmp_path).objects
+    (log,) = logs
+    assert (log["event"], log["file"]) == ("state can be read by others", str(tmp_path / FILE))
 
 
 def test_a_folder_belongs_to_one_server(tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ def packed_to_json(packed: bytes) -> dict[str, object]:
     return plain
 
 
+def unpacked(packed: bytes) -> bytes:
+    """What an encoded Any holds."""
+    return Any.parse(packed).value
+
+
 # --- The functions per message class ------------------------------------------------------------
 #
 # For HeaderValue, say, this is generated; `heads_12[n]` is the tag 0x12 followed by the varint n.

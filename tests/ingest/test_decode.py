@@ -20,8 +20,12 @@ from aeraki_xds.mesh.objects import (
     OBJECT_TYPES,
     Duration,
     MetaRouter,
+    Password,
+    ServiceEntry,
     TokenBucket,
     VirtualService,
+    WorkloadSelector,
+    key_of,
 )
 from aeraki_xds.mesh.problems import Problem, Severity, has_errors
 from tests.manifests import (
@@ -29,7 +33,13 @@ from tests.manifests import (
     APPLICATION_PROTOCOL,
     DESTINATION_RULE,
     DROP,
+    DUBBO_POLICY,
+    GATEWAY,
     META_ROUTER,
+    REDIS_DESTINATION,
+    REDIS_SERVICE,
+    SECRET,
+    SERVICE,
     SERVICE_ENTRY,
     VIRTUAL_SERVICE,
     edited,
@@ -72,7 +82,7 @@ def test_a_valid_manifest_is_an_upsert_without_problems(manifest: dict[str, Any]
     assert event.key == Key(
         Kind(manifest["kind"]), Namespace(namespace), manifest["metadata"]["name"]
     )
-    assert type(event.item).__name__ == manifest["kind"]
+    assert key_of(event.item) == event.key
     assert event.origin == ORIGIN
     assert event.problems == ()
 
@@ -98,9 +108,12 @@ def test_the_namespace_of_a_cluster_scoped_kind_means_nothing() -> None:
 @pytest.mark.parametrize(
     ("api_version", "kind"),
     [
-        ("v1", "Service"),
+        ("v1", "Pod"),
+        ("v1", "secret"),
+        ("v1", "ConfigMap"),
         ("apps/v1", "Deployment"),
-        ("networking.istio.io/v1", "Gateway"),
+        ("serving.knative.dev/v1", "Service"),
+        ("gateway.networking.k8s.io/v1", "Gateway"),
         ("networking.istio.io/v1alpha3", "EnvoyFilter"),
         ("appmesh.k8s.aws/v1beta2", "VirtualService"),
         ("networking.k8s.io/v9", "Ingress"),
@@ -150,6 +163,14 @@ def test_kinds_of_others_say_nothing(api_version: str, kind: str) -> None:
             [("apiVersion", "must be metaprotocol.aeraki.io/v1alpha1 for a MetaRouter")],
         ),
         (
+            {"kind": "RedisService"},
+            [("apiVersion", "must be redis.aeraki.io/v1alpha1 for a RedisService")],
+        ),
+        (
+            {"apiVersion": "dubo.aeraki.io/v1alpha1", "kind": "DubboAuthorizationPolicy"},
+            [("apiVersion", "did you mean `dubbo.aeraki.io`?")],
+        ),
+        (
             {"apiVersion": "networking.istio.io/v1", "kind": "serviceEntry"},
             [("kind", "did you mean `ServiceEntry`?")],
         ),
@@ -172,24 +193,6 @@ def test_a_cluster_scoped_object_lacks_no_namespace() -> None:
     assert [problem.field for problem in event.problems] == ["metadata.name"]
 
 
-@pytest.mark.parametrize(
-    ("api_version", "kind"),
-    [
-        ("redis.aeraki.io/v1alpha1", "RedisService"),
-        ("redis.aeraki.io/v1alpha1", "RedisDestination"),
-        ("dubbo.aeraki.io/v1alpha1", "DubboAuthorizationPolicy"),
-    ],
-)
-def test_kinds_of_aeraki_that_are_not_translated_are_warned_about(
-    api_version: str, kind: str
-) -> None:
-    event = decode({"apiVersion": api_version, "kind": kind}, origin=ORIGIN)
-    assert isinstance(event, Unidentified)
-    (problem,) = event.problems
-    assert problem.severity is Severity.WARNING
-    assert "not supported yet" in problem.message
-
-
 def test_an_unknown_version_is_refused_before_its_fields_are_looked_at() -> None:
     changes = {"apiVersion": "metaprotocol.aeraki.io/v2", "spec.newField": 1}
     event = rejected(edited(META_ROUTER, changes))
@@ -201,6 +204,8 @@ def test_an_unknown_version_is_refused_before_its_fields_are_looked_at() -> None
         )
     ]
     assert event.hosts == {"reviews.shop.svc.cluster.local"}
+    (problem,) = rejected(edited(SERVICE, {"apiVersion": "v2"})).problems
+    assert problem.message.endswith("write one of v1")
 
 
 # --- shape ------------------------------------------------------------------------------------
@@ -439,6 +444,37 @@ def test_an_error_rejects_the_object_and_keeps_its_warnings() -> None:
     assert event.origin == ORIGIN
 
 
+@pytest.mark.parametrize(
+    ("manifest", "misspelt"),
+    [
+        (META_ROUTER, "spec.routes[0].mach"),
+        (REDIS_SERVICE, "spec.settings.opTimeOut"),
+        (REDIS_DESTINATION, "spec.trafficPolicy.connectionPool.tcp.maxConnection"),
+        (DUBBO_POLICY, "spec.rules[0].frm"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each["kind"],
+)
+def test_kinds_of_aeraki_refuse_what_they_do_not_know(
+    manifest: dict[str, Any], misspelt: str
+) -> None:
+    event = rejected(edited(manifest, {misspelt: {}, "extra": 1}))
+    assert [problem.field for problem in event.problems] == ["extra", misspelt]
+    assert "did you mean `" in event.problems[1].message
+
+
+@pytest.mark.parametrize("manifest", [GATEWAY, SERVICE, SECRET], ids=lambda each: each["kind"])
+def test_kinds_of_others_may_hold_what_we_do_not_know(manifest: dict[str, Any]) -> None:
+    event = upserted(edited(manifest, {"extra": 1, "spec": {**manifest.get("spec", {}), "x": {}}}))
+    assert event == upserted(manifest)
+
+
+def test_of_the_workload_selector_the_labels_are_read() -> None:
+    selector = {"labels": {"app": "reviews"}, "more": 1}
+    event = upserted(edited(SERVICE_ENTRY, {"spec.workloadSelector": selector}))
+    assert isinstance(event.item, ServiceEntry)
+    assert event.item.spec.workload_selector == WorkloadSelector(labels={"app": "reviews"})
+
+
 def test_a_misplaced_field_is_reported_beside_what_is_wrong_inside() -> None:
     event = rejected(edited(META_ROUTER, {"routes": [], "spec.hosts": []}))
     assert [p.field for p in event.problems] == ["routes", "spec.hosts"]
@@ -462,6 +498,23 @@ def test_a_rejected_object_names_its_hosts_if_all_of_them_can_be_read(
     spec: object, hosts: set[str]
 ) -> None:
     assert rejected(edited(META_ROUTER, {"spec": spec})).hosts == hosts
+
+
+@pytest.mark.parametrize(
+    ("manifest", "wrong", "hosts"),
+    [
+        (REDIS_SERVICE, "spec.redis[0].route", {"sessions.shop.svc.cluster.local", "sessions"}),
+        (REDIS_DESTINATION, "spec.trafficPolicy", {"sessions.shop.svc.cluster.local"}),
+        (DUBBO_POLICY, "spec.rules", set()),
+        (GATEWAY, "spec.servers", set()),
+        (SERVICE, "spec.ports", set()),
+    ],
+    ids=lambda each: each["kind"] if isinstance(each, dict) else "",
+)
+def test_what_a_rejected_object_of_another_kind_names(
+    manifest: dict[str, Any], wrong: str, hosts: set[str]
+) -> None:
+    assert rejected(edited(manifest, {wrong: "none"})).hosts == hosts
 
 
 # --- whatever comes -----------------------------------------------------------------------------
@@ -500,7 +553,7 @@ def test_every_type_of_the_object_model_can_be_read(kind: type[msgspec.Struct]) 
     )
     for found in types_below(inspect.type_info(kind)):
         if isinstance(found, inspect.CustomType):
-            assert found.cls in (Duration, object)
+            assert found.cls in (Duration, Password, object)
         elif isinstance(found, inspect.UnionType):
             assert [inspect.NoneType() in found.types, len(found.types)] == [True, 2]
         else:

@@ -159,16 +159,16 @@ def test_a_scalar_means_what_it_means_to_kubectl(text: str, value: object) -> No
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (".nan", ".nan is not a finite number"),
-        ("-.inf", "-.inf is not a finite number"),
-        ("1e999", "1e999 is beyond the range of a number"),
+        (".nan", "a number must be finite"),
+        ("-.inf", "a number must be finite"),
+        ("1e999", "this is beyond the range of a number"),
         ("9" * 5000, "is beyond the range of a number"),
         ("0b" + "1" * 5000, "is beyond the range of a number"),
         ("!!binary aGk=", "the tag !!binary is not supported"),
-        ("!!python/object:os.system x", "the tag !!python/object:os.system is not supported"),
-        ("!mine {}", "the tag !mine is not supported"),
+        ("!!python/object:os.system x", "this tag is not supported"),
+        ("!mine {}", "this tag is not supported"),
         ("!!set {a}", "the tag !!set is not supported"),
-        ("!!int word", "'word' is no value for the tag !!int"),
+        ("!!int word", "this is no value for the tag !!int"),
     ],
 )
 def test_a_value_that_json_does_not_have_is_refused(text: str, problem: str) -> None:
@@ -191,10 +191,10 @@ def test_a_value_that_json_does_not_have_is_refused(text: str, problem: str) -> 
         ("a: {on: x}", "line 1, column 5: the key on is not a string; quote it"),
         ("? [a]\n: b", "a key must be a string"),
         ("a: &n 8080\nb: {*n : x}", "a key must be a string"),
-        ("a: *nowhere", "line 1, column 4: the alias *nowhere names nothing above it"),
-        ("a: &a {b: [*a]}", "line 1, column 12: the alias *a stands inside of what it names"),
-        ("a: &a 1\n---\nb: *a", "line 3, column 4: the alias *a names nothing above it"),
-        ("a: &a 1\x85---\x85b: *a", "the alias *a names nothing above it"),
+        ("a: *nowhere", "line 1, column 4: this alias names nothing above it"),
+        ("a: &a {b: [*a]}", "line 1, column 12: this alias stands inside of what it names"),
+        ("a: &a 1\n---\nb: *a", "line 3, column 4: this alias names nothing above it"),
+        ("a: &a 1\x85---\x85b: *a", "this alias names nothing above it"),
         ("b: {<<: 3}", "only maps can be merged"),
     ],
 )

@@ -65,7 +65,7 @@ def service(
     return ServiceEntry(
         metadata=Metadata(name=name or host, namespace=namespace, creation_timestamp=created),
         spec=ServiceEntrySpec(
-            hosts=hosts or (host,),
+            hosts=hosts or (full(host, namespace),),
             addresses=(address,) if address else (),
             ports=tuple(ServicePort(number=n, name=each) for n, each in named.items()),
             resolution=resolution,  # type: ignore[arg-type]  # one of the Literal's words

@@ -158,7 +158,7 @@ def test_a_host_that_nobody_declares_is_no_service() -> None:
 
 def test_short_names_are_read_in_the_domain_of_the_cluster() -> None:
     graph = Graph(tenancy=Tenancy(domain="mesh.test"))
-    graph.update(Store().apply(said(service())))
+    graph.update(Store().apply(said(service(hosts=("hello",)))))
     assert graph.hosts == {"hello.demo.svc.mesh.test"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aeraki_xds.mesh.names import Kind
 from aeraki_xds.mesh.objects import key_of
 from aeraki_xds.mesh.store import Change, Store
 from tests.mesh.kit import full, gone, refused, router, said, service, subsets
@@ -129,12 +130,12 @@ def test_a_router_hides_its_hosts_while_it_is_rejected_without_any_and_never_was
     store = Store()
     nameless = refused(V1, hosts=())
     store.apply(nameless)
-    assert store.hides_a_router()
+    assert store.hidden_kinds() == {Kind.META_ROUTER}
     store.apply(said(V1))
-    assert not store.hides_a_router()
+    assert not store.hidden_kinds()
     store.apply(nameless)
-    assert not store.hides_a_router()
+    assert not store.hidden_kinds()
     store.apply(refused(router("other"), hosts=("other",)))
-    assert not store.hides_a_router()
+    assert not store.hidden_kinds()
     store.apply(refused(subsets("other"), hosts=()))
-    assert not store.hides_a_router()
+    assert not store.hidden_kinds()

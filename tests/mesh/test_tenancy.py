@@ -222,7 +222,7 @@ def test_a_router_for_a_host_that_nobody_declares_is_told_that_it_has_no_effect(
     item = router("nobody", namespace="shop")
     (finding,) = mesh(item).verdicts[key_of(item)]
     assert finding.problem.severity is Severity.WARNING
-    assert "no ServiceEntry declares nobody.shop" in finding.problem.message
+    assert "no ServiceEntry or Service declares nobody.shop" in finding.problem.message
 
 
 def allowing(entry: ServiceEntry, consent: str) -> ServiceEntry:

@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 
-from aeraki_xds.ingest import shape
 from aeraki_xds.ingest.decode import decode
 from aeraki_xds.mesh.change import Rejected
-from aeraki_xds.mesh.names import Kind
-from aeraki_xds.mesh.objects import OBJECT_TYPES, MeshObject
 from aeraki_xds.mesh.problems import Severity
 from aeraki_xds.mesh.validation import check
 from tests.manifests import (
@@ -27,29 +24,7 @@ from tests.manifests import (
     VIRTUAL_SERVICE,
     edited,
 )
-
-Changes = dict[str, Any]
-Expected = list[tuple[str, str]]
-Row = tuple[Changes, Expected]
-
-
-def item_of(manifest: dict[str, Any]) -> MeshObject:
-    group = manifest["apiVersion"].partition("/")[0]
-    read, problems = shape.read(manifest, OBJECT_TYPES[group, Kind(manifest["kind"])])
-    assert read is not None, problems
-    assert problems == ()
-    return read
-
-
-def assert_problems(
-    manifest: dict[str, Any], changes: Changes, expected: Expected, severity: Severity
-) -> None:
-    problems = check(item_of(edited(manifest, changes)))
-    assert [problem.field for problem in problems] == [field for field, _ in expected], problems
-    for problem, (_, words) in zip(problems, expected, strict=True):
-        assert words in problem.message
-        assert problem.severity is severity
-
+from tests.mesh.judged import Changes, Expected, Row, assert_problems, item_of
 
 ROUTE = "spec.routes[0].route"
 MATCH = "spec.routes[0].match"

@@ -93,7 +93,7 @@ def test_with_an_error_there_is_no_route_and_no_listener_but_clusters_there_are(
 def test_a_host_that_nobody_declares_is_an_error() -> None:
     assert lines(service(), router("hello", "nobody")) == [
         "mesh.yaml: MetaRouter/demo/hello: spec.routes[0].route[0].destination.host: "
-        "no ServiceEntry declares the host nobody.demo.svc.cluster.local"
+        "no ServiceEntry or Service declares the host nobody.demo.svc.cluster.local"
     ]
 
 

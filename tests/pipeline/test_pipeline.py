@@ -21,6 +21,7 @@ from aeraki_xds.mesh.problems import error
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline import Pipeline, Scopes, composer
 from aeraki_xds.pipeline.scopes import GLOBAL, PUBLIC
+from aeraki_xds.translate import output
 from aeraki_xds.translate.compose import Recipe, compose
 from aeraki_xds.translate.output import Output
 from aeraki_xds.xds.admission import Node, Peer
@@ -644,7 +645,7 @@ async def test_a_host_whose_messages_cannot_be_encoded_keeps_its_last_good_too(
             raise ValueError(message)
 
         good = rig.version(GLOBAL, HTTP_ROUTES, ROUTE)
-        monkeypatch.setattr(composer, "encode", breaks)
+        monkeypatch.setattr(output, "encode", breaks)
         await rig.say(said(router("hello", "hello/v2")))
         assert rig.version(GLOBAL, HTTP_ROUTES, ROUTE) == good
         monkeypatch.undo()

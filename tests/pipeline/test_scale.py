@@ -22,6 +22,7 @@ from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline import Pipeline, Scopes, composer
 from aeraki_xds.pipeline.scopes import GLOBAL
 from aeraki_xds.translate import compose as translation
+from aeraki_xds.translate import output
 from aeraki_xds.translate.compose import Recipe
 from aeraki_xds.translate.output import Output
 from aeraki_xds.xds.hub import Hub
@@ -81,7 +82,7 @@ async def test_one_change_among_ten_thousand_services_is_one_of_everything(
         return encoding.encode(message)
 
     monkeypatch.setattr(composer, "compose", compose)
-    monkeypatch.setattr(composer, "encode", encode)
+    monkeypatch.setattr(output, "encode", encode)
     hub = Hub(clock=lambda: 0.0)
     source = FileSource(root=tmp_path, decode=decode)
     clock = asyncio.get_running_loop().time

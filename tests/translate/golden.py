@@ -4,6 +4,7 @@ A case holds `input.yaml` and, for each way of delivery that it is about, what m
 
 - `metards.yaml`: the routes of MetaProtocol Proxy;
 - `ads.yaml`: what a stock Envoy sees that sees everything, or the one of `node.yaml`;
+- `envoyfilter-<profile>.yaml`: the objects for Istio under a profile;
 - `problems.txt`: what is said to be wrong by then; absent when nothing is.
 
 Type → name → resource in proto3 JSON, as `aeraki-xds translate` prints it. To write the files of
@@ -24,7 +25,14 @@ from aeraki_xds.ingest.decode import Unidentified, decode
 from aeraki_xds.mesh.change import Rejected, Upsert
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.offline import Offline, translate
-from aeraki_xds.pipeline.scopes import GLOBAL_SPEC, ScopeSpec, everything, spec_of_node
+from aeraki_xds.pipeline.scopes import (
+    GLOBAL_SPEC,
+    ScopeSpec,
+    everything,
+    for_istio,
+    spec_of_node,
+)
+from aeraki_xds.translate.envoyfilter.profile import PROFILES, EnvoyFilters
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "golden"
 PREFIX: Final = "type.googleapis.com/"
@@ -48,7 +56,10 @@ class Case:
     @property
     def outputs(self) -> dict[str, ScopeSpec]:
         """The expectations that the case has, and the scope that each is about."""
-        specs = {METARDS: GLOBAL_SPEC, ADS: self._ads_spec()}
+        specs = {METARDS: GLOBAL_SPEC, ADS: self._ads_spec()} | {
+            f"envoyfilter-{profile}.yaml": for_istio(EnvoyFilters.of(profile))
+            for profile in PROFILES
+        }
         return {file: spec for file, spec in specs.items() if (self.folder / file).exists()}
 
     def events(self) -> list[Event]:

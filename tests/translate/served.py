@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from aeraki_xds import encode
 from aeraki_xds.mesh.change import ObjectEvent
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import Host
@@ -36,7 +35,7 @@ def fingerprint(events: Iterable[ObjectEvent], recipe: Recipe) -> str:
     for host, output in outputs(events, recipe).items():
         for draft in output.drafts:
             digest.update(repr((host, draft.id, draft.needs)).encode())
-            digest.update(encode.encode(draft.message))
+            digest.update(draft.encoded())
         said = (output.age, sorted(output.withheld), output.findings)
         digest.update(repr(said).encode())
     return digest.hexdigest()

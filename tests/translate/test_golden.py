@@ -17,6 +17,7 @@ from aeraki_xds.encode import type_url
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.offline import Plain, translate
 from aeraki_xds.pipeline.scopes import GLOBAL_SPEC, everything
+from aeraki_xds.translate.output import Manifest
 from tests.official import assert_agrees
 from tests.translate.golden import PROBLEMS, Case, cases, events_of
 from tests.translate.served import drafts
@@ -49,8 +50,9 @@ def difference(expected: str, actual: str) -> str:
 def test_every_resource_reads_the_same_to_the_official_classes(case: Case) -> None:
     for spec in (GLOBAL_SPEC, everything(), *case.outputs.values()):
         for draft in drafts(case.events(), spec.recipe):
-            assert type_url(draft.message) == draft.id.type_url
-            assert_agrees(draft.message)
+            if not isinstance(draft.message, Manifest):
+                assert type_url(draft.message) == draft.id.type_url
+                assert_agrees(draft.message)
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)

@@ -30,14 +30,16 @@ def test_a_proxy_without_the_thrift_filter_passes_bytes_through_and_says_so(
     recipe = Ads(variant=Variant(extensions=extensions))
     composed = outputs(Case(name="thrift-default").events(), recipe)
     output = next(each for host, each in composed.items() if host == HELLO)
-    (listener,) = (each for each in output.drafts if isinstance(each.message, Listener))
-    (chain,) = assert_agrees(listener.message)["filterChains"]
+    ((listener, message),) = (
+        (each, each.message) for each in output.drafts if isinstance(each.message, Listener)
+    )
+    (chain,) = assert_agrees(message)["filterChains"]
     assert [each["name"] for each in chain["filters"]] == [filter_name]
     has_filter = filter_name == thrift.FILTER
     assert bool(listener.needs) == has_filter  # a listener waits for its route table
     said = [str(finding.problem) for finding in output.findings]
     passes = (
         "spec.ports[0].name: warning: no filter of the proxy speaks thrift: connections pass "
-        "through as TCP and its routing rules have no effect"
+        "through as TCP, and no rule about it has any effect"
     )
     assert said == ([] if has_filter else [passes])

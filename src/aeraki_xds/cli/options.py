@@ -1,4 +1,6 @@
-"""What several commands take and how they print: addresses, the mesh's options, YAML or JSON."""
+"""What several commands take and how they print: addresses, the mesh's options and those of
+EnvoyFilters, YAML or JSON.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,13 @@ import yaml
 from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Namespace
 from aeraki_xds.mesh.tenancy import DEFAULT_ROOT, Tenancy, TenancyMode
 from aeraki_xds.settings import Address, parse_xds_address
+from aeraki_xds.translate.envoyfilter.profile import (
+    AERAKI_1_4,
+    PROFILES,
+    EnvoyFilters,
+    Mend,
+    RedisAuth,
+)
 
 A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,6 +77,61 @@ def mesh_options(command: F) -> F:
         return command(tenancy=tenancy, **rest)
 
     return cast("F", with_tenancy)
+
+
+def delivery_options(command: F) -> F:
+    """The options of every command that makes EnvoyFilters; they arrive as one `delivery`."""
+    names = click.Choice([mend.value for mend in Mend])
+
+    @click.option(
+        "--profile",
+        type=click.Choice(list(PROFILES)),
+        default=AERAKI_1_4,
+        show_default=True,
+        help="How like Aeraki's the EnvoyFilters are: equal to its own, or with every mend "
+        "(docs/differences-from-aeraki.md).",
+    )
+    @click.option(
+        "--with",
+        "more",
+        type=names,
+        multiple=True,
+        help="A mend that the profile lacks; repeat it.",
+    )
+    @click.option(
+        "--without", "less", type=names, multiple=True, help="A mend of the profile to leave out."
+    )
+    @click.option(
+        "--redis-auth",
+        type=click.Choice([auth.value for auth in RedisAuth]),
+        help="Where proxies find passwords of Redis: inline, in EnvoyFilters for all to read (the "
+        "default of aeraki-1.4), or in a file into which the Secret is mounted (of current).",
+    )
+    @click.option(
+        "--enable-envoy-filter-namespace-scope",
+        "namespace_scope",
+        is_flag=True,
+        help="Put EnvoyFilters into the services' namespaces instead of the root namespace.",
+    )
+    @functools.wraps(command)
+    def with_delivery(
+        *,
+        profile: str,
+        more: tuple[str, ...],
+        less: tuple[str, ...],
+        redis_auth: str | None,
+        namespace_scope: bool,
+        **rest: Any,
+    ) -> Any:
+        meant = EnvoyFilters.of(profile)
+        delivery = EnvoyFilters(
+            mends=(meant.mends | set(map(Mend, more))) - set(map(Mend, less)),
+            redis_auth=RedisAuth(redis_auth) if redis_auth else meant.redis_auth,
+            namespace_scope=namespace_scope,
+        )
+        return command(delivery=delivery, **rest)
+
+    return cast("F", with_delivery)
 
 
 def print_result(value: object, output: str) -> None:

@@ -23,7 +23,7 @@ from aeraki_xds._proto.envoy.extensions.filters.network.thrift_proxy.v3 import (
 from aeraki_xds.demo.caller import Caller
 from aeraki_xds.demo.envoy import Envoy
 from aeraki_xds.demo.mesh import HelloMesh, rule, to
-from aeraki_xds.encode import encode, pack
+from aeraki_xds.encode import pack
 from aeraki_xds.ingest.decode import decode
 from aeraki_xds.ingest.files import read_paths
 from aeraki_xds.mesh.change import Upsert
@@ -109,7 +109,7 @@ def _publish(hub: Hub, mesh: HelloMesh) -> None:
         for draft in with_inline_routes(compose(graph, host, Ads(variant=Variant())).drafts):
             type_url, name = TypeUrl(draft.id.type_url), Name(draft.id.name)
             needs = tuple(ResourceId(TypeUrl(n.type_url), Name(n.name)) for n in draft.needs)
-            made = Resource.of(type_url, name, encode(draft.message), needs)
+            made = Resource.of(type_url, name, draft.encoded(), needs)
             changes[made.id] = made
     hub.publish(SCOPE, changes)
 

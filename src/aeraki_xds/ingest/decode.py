@@ -15,31 +15,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
-from aeraki_xds.ingest import shape
+from aeraki_xds.ingest import kubernetes, shape
 from aeraki_xds.mesh import validation
 from aeraki_xds.mesh.change import Rejected, Upsert
 from aeraki_xds.mesh.names import Key, Kind, Namespace
-from aeraki_xds.mesh.objects import CLUSTER_SCOPED, OBJECT_TYPES
-from aeraki_xds.mesh.problems import Problem, error, has_errors, warning
+from aeraki_xds.mesh.objects import CLUSTER_SCOPED, OBJECT_TYPES, MeshObject
+from aeraki_xds.mesh.problems import Problem, error, has_errors
 from aeraki_xds.mesh.validation import names
 
 ISTIO_GROUP: Final = "networking.istio.io"
-AERAKI_GROUP: Final = "metaprotocol.aeraki.io"
+KUBERNETES_GROUP: Final = ""
+AERAKI_GROUPS: Final = ("metaprotocol.aeraki.io", "redis.aeraki.io", "dubbo.aeraki.io")
 
 VERSIONS: Final[dict[str, tuple[str, ...]]] = {
+    KUBERNETES_GROUP: ("v1",),
     ISTIO_GROUP: ("v1", "v1beta1", "v1alpha3"),
-    AERAKI_GROUP: ("v1alpha1",),
+    **dict.fromkeys(AERAKI_GROUPS, ("v1alpha1",)),
 }
 """The versions that are read, newest first; the fields are the same in all of a group."""
 
-_LATER: Final[dict[str, tuple[str, ...]]] = {
-    "redis.aeraki.io": ("RedisService", "RedisDestination"),
-    "dubbo.aeraki.io": ("DubboAuthorizationPolicy",),
-}
-"""Aeraki's kinds that are known and not translated."""
-
 _TOP_LEVEL: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _DEFAULT_NAMESPACE: Final = "default"
+_PARTS: Final = ("spec", "data", "stringData")
+"""Where the kinds hold what they are about."""
+
+_CONFIDENTIAL: Final = frozenset({Kind.SECRET, Kind.REDIS_SERVICE, Kind.REDIS_DESTINATION})
+"""Kinds that hold passwords. Annotations are not kept of them: nothing reads these, and tools put
+copies of the whole object there (kubectl's last-applied-configuration).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,10 @@ def decode(
         return Unidentified(key)
     problems = _version(claim)
     if not problems:  # another version's fields may have other meanings: do not guess at them
-        kind = OBJECT_TYPES[claim.group, claim.kind]
-        item, faults = shape.read(_with_namespace(document, key), kind)
+        item, faults = _read(_that_is_read(document, key), claim)
         problems = [*_top_level(document, claim), *faults]
         meant = list(validation.check(item)) if item is not None else []
-        if faults:  # of an object that is not whole, warnings say more about the hole
+        if has_errors(faults):  # of an object that is not whole, warnings say more about the hole
             meant = [p for p in meant if has_errors([p]) and not shape.follows_from(p, faults)]
         problems += meant
         if item is not None and not has_errors(problems):
@@ -93,6 +95,8 @@ def _claim(document: Mapping[str, object]) -> _Claim | Unidentified | None:
         return Unidentified((*faults, *_name(name, "metadata.name")))
     group, _, version = api_version.rpartition("/")
     known = tuple(kind.value for of, kind in OBJECT_TYPES if of == group)
+    if kind == Kind.CONFIG_MAP and not kubernetes.holds_mesh_config(document):
+        return None
     if kind in known:
         return _Claim(group, version, Kind(kind))
     return _stranger(group, kind, known)
@@ -100,19 +104,16 @@ def _claim(document: Mapping[str, object]) -> _Claim | Unidentified | None:
 
 def _stranger(group: str, kind: str, known: tuple[str, ...]) -> Unidentified | None:
     """A kind that is not ours, unless it was meant to be: then nobody else would tell the user."""
-    if kind in _LATER.get(group, ()):
-        return Unidentified((warning("kind", f"{kind} is not supported yet: it has no effect"),))
-    if group == AERAKI_GROUP:
-        return _misspelt("kind", kind, known)
-    if group in _LATER:
-        return _misspelt("kind", kind, _LATER[group])
-    if group.endswith("aeraki.io"):
-        return _misspelt("apiVersion", group, (*VERSIONS, *_LATER))
-    if (AERAKI_GROUP, kind) in OBJECT_TYPES and group in ("", ISTIO_GROUP):
-        wanted = f"{AERAKI_GROUP}/{VERSIONS[AERAKI_GROUP][0]}"
+    home = next((of for of in AERAKI_GROUPS if (of, kind) in OBJECT_TYPES), None)
+    if home is not None and group in VERSIONS:
+        wanted = _api_version(home, VERSIONS[home][0])
         return Unidentified((error("apiVersion", f"must be {wanted} for a {kind}"),))
+    if group in AERAKI_GROUPS:
+        return _misspelt("kind", kind, known)
+    if group.endswith("aeraki.io"):
+        return _misspelt("apiVersion", group, (*AERAKI_GROUPS, ISTIO_GROUP))
     # Istio has kinds that we do not know, so only a difference in case is surely a typo.
-    if kind.casefold() in (name.casefold() for name in known):
+    if group == ISTIO_GROUP and kind.casefold() in (name.casefold() for name in known):
         return _misspelt("kind", kind, known)
     return None
 
@@ -154,13 +155,30 @@ def _version(claim: _Claim) -> list[Problem]:
     known = VERSIONS[claim.group]
     if claim.version in known:
         return []
-    wanted = ", ".join(f"{claim.group}/{version}" for version in known)
+    wanted = ", ".join(_api_version(claim.group, version) for version in known)
     return [error("apiVersion", f"version {claim.version!r} is unknown; write one of {wanted}")]
+
+
+def _api_version(group: str, version: str) -> str:
+    return f"{group}/{version}" if group else version
+
+
+def _read(
+    document: Mapping[str, object], claim: _Claim
+) -> tuple[MeshObject | None, tuple[Problem, ...]]:
+    """The object, as far as it has the shape, and what does not fit."""
+    match claim.kind:
+        case Kind.SECRET:
+            return kubernetes.secret(document)
+        case Kind.CONFIG_MAP:
+            return kubernetes.mesh_config(document)
+        case _:
+            return shape.read(document, OBJECT_TYPES[claim.group, claim.kind])
 
 
 def _top_level(document: Mapping[str, object], claim: _Claim) -> list[Problem]:
     """As Aeraki's webhook: fields put beside `spec` would silently mean nothing."""
-    if claim.group != AERAKI_GROUP:
+    if claim.group not in AERAKI_GROUPS:
         return []
     known = ", ".join(_TOP_LEVEL)
     return [
@@ -170,12 +188,14 @@ def _top_level(document: Mapping[str, object], claim: _Claim) -> list[Problem]:
     ]
 
 
-def _with_namespace(document: Mapping[str, object], key: Key) -> dict[str, object]:
+def _that_is_read(document: Mapping[str, object], key: Key) -> dict[str, object]:
     """The parts that are read, with the namespace that the key has."""
     metadata = document["metadata"]
     assert isinstance(metadata, Mapping)  # a key was made of it
     named = {**metadata, "namespace": key.namespace}
-    return {"metadata": named, "spec": document.get("spec", {})}
+    if key.kind in _CONFIDENTIAL:
+        named.pop("annotations", None)
+    return {"metadata": named, **{part: document[part] for part in _PARTS if part in document}}
 
 
 def _hosts(spec: object) -> frozenset[str]:

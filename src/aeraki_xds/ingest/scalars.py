@@ -2,7 +2,8 @@
 
 kubectl is the measure (YAML 1.1 as go-yaml reads it), not PyYAML's resolver: `yes` and `on` are
 booleans, `0755` is octal, `1e3` is a number, while `12:30`, `y`, `=` and timestamps stay strings.
-So a manifest that a cluster takes is taken from a folder, and with the same meaning.
+So a manifest that a cluster takes is taken from a folder, and with the same meaning. Messages quote
+nothing: it may be a password that begins with `!`. They stand beside line and column.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from typing import Final
 
 Scalar = str | int | float | bool | None
 
-STR: Final = "tag:yaml.org,2002:str"
-NULL: Final = "tag:yaml.org,2002:null"
+_YAML: Final = "tag:yaml.org,2002:"
+STR: Final = f"{_YAML}str"
+NULL: Final = f"{_YAML}null"
+_YAMLS_OWN: Final = frozenset(
+    ("binary", "bool", "float", "int", "map", "null", "omap", "pairs", "seq", "set", "timestamp")
+)
 
 _WORDS: Final[dict[str, Scalar]] = {
     "": None,
@@ -58,10 +63,10 @@ def meaning(text: str, tag: str | None) -> Scalar:
         return text
     types = _TYPES.get(tag)
     if types is None:
-        raise ValueError(f"the tag {short(tag)} is not supported")
+        raise ValueError(f"{named(tag)} is not supported")
     value = plain(text)
     if type(value) not in types:
-        raise ValueError(f"{text!r} is no value for the tag {short(tag)}")
+        raise ValueError(f"this is no value for {named(tag)}")
     return value
 
 
@@ -69,7 +74,7 @@ def _number(text: str) -> Scalar:
     if whole := _INTEGER.fullmatch(text):
         return _integer(whole)
     if _NOT_FINITE.fullmatch(text):
-        raise ValueError(f"{text} is not a finite number")
+        raise ValueError("a number must be finite")
     if _FLOAT.fullmatch(text):
         return _finite(text)
     return text
@@ -93,10 +98,11 @@ def _finite(text: str) -> float:
     except ValueError:
         value = math.inf
     if not math.isfinite(value):
-        raise ValueError(f"{text[:40]} is beyond the range of a number")
+        raise ValueError("this is beyond the range of a number")
     return value
 
 
-def short(tag: str) -> str:
-    """A tag as it is written in a manifest."""
-    return tag.replace("tag:yaml.org,2002:", "!!")[:60]
+def named(tag: str) -> str:
+    """A tag in words: one of YAML's own as it is written in a manifest, no other."""
+    name = tag.removeprefix(_YAML)
+    return f"the tag !!{name}" if name != tag and name in _YAMLS_OWN else "this tag"

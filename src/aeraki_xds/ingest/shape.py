@@ -4,27 +4,28 @@ Two ways to the same answer. The fast one is a single strict `msgspec.convert`, 
 object passes. msgspec stops at the first fault, though, and tells null from absent; so whatever it
 refuses is walked element by element along the same types (`msgspec.inspect`). The walk reports
 every fault under its own field path, and on the way forgives what Kubernetes forgives: null for a
-field is that field left out, and 1.0 is an integer. A null inside a list or a map stays a fault,
-because dropping it would change what a route matches (specification V5, V6, V13).
+field is that field left out, unless the field may be null, and 1.0 is an integer. A null inside a
+list or a map stays a fault, because dropping it would change what a route matches (specification
+V5, V6, V13).
 
 What does not fit is replaced by nothing of its type, so that the meaning of the rest can be judged
 in the same pass (`follows_from` tells what is a mere consequence).
 
-Guaranteed: no plain data, whatever it holds, makes this raise.
+Guaranteed: no plain data, whatever it holds, makes this raise; no message quotes a Password.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 from msgspec import inspect
 
-from aeraki_xds.mesh.objects import Duration
+from aeraki_xds.mesh.objects import Duration, Password
 from aeraki_xds.mesh.problems import Problem, error
 
 if TYPE_CHECKING:
@@ -51,7 +52,10 @@ _SCALARS: Final[dict[type[inspect.Type], tuple[str, tuple[type, ...]]]] = {
     inspect.LiteralType: ("a string", ()),
 }
 
-
+_FROM_TEXT: Final[dict[type, tuple[str, Callable[[str], object]]]] = {
+    Duration: ("a duration such as 100ms, 1m30s or 0.5s", Duration.parse),
+    Password: ("a string", Password),
+}
 _BROKEN: Final = object()
 """In place of what does not fit."""
 _NOTHING: Final[dict[type[inspect.Type], object]] = {
@@ -119,12 +123,13 @@ def _custom(kind: type, raw: object) -> object:
     """msgspec's way to types that are not its own: an error raised here becomes a refusal."""
     if kind is object:
         return raw  # kept as plain JSON, to be read later by who knows what it means
-    if kind is not Duration:
+    if kind not in _FROM_TEXT:
         raise NotImplementedError(kind)  # the object model uses a type that nobody reads
+    expected, parse = _FROM_TEXT[kind]
     if not isinstance(raw, str):
-        refusal = must_be("a duration such as 100ms, 1m30s or 0.5s", raw)
+        refusal = must_be(expected, raw)
         raise TypeError(refusal)  # msgspec reads ValueError and TypeError alike
-    return Duration.parse(raw)
+    return parse(raw)
 
 
 @cache
@@ -168,10 +173,12 @@ class _Walk:
         for name in raw:
             if name not in fields and kind.forbid_unknown_fields:
                 self._unknown(path, name, fields)
-        plain = {}
+        plain: dict[str, object] = {}
         for name, field in fields.items():
             value = raw.get(name)
-            if value is not None:  # null counts as absent
+            if value is None and name in raw and _may_be_null(field.type):
+                plain[name] = None
+            elif value is not None:  # null counts as absent
                 read = self.value(value, field.type, _below(path, name))
                 if read is not _BROKEN:
                     plain[name] = read
@@ -179,8 +186,12 @@ class _Walk:
                 self.problems.append(error(_below(path, name), "is missing"))
         return plain
 
-    def _unknown(self, path: str, name: object, fields: Iterable[str]) -> None:
+    def _unknown(self, path: str, name: object, fields: Mapping[str, inspect.Field]) -> None:
         known = sorted(fields)
+        if any(_is_password(field.type) for field in fields.values()):
+            message = f"has an unknown field (known: {', '.join(known)})"
+            self.problems.append(error(path, message))
+            return
         message = f"unknown field `{name}`{did_you_mean(str(name), known)}"
         self.problems.append(
             error(_below(path, str(name)), f"{message} (known: {', '.join(known)})")
@@ -197,6 +208,8 @@ class _Walk:
         plain = {}
         for key, item in raw.items():
             where = f"{path}[{key}]"
+            if item is None and _is_password(kind.value_type):
+                where = f"{path}[…]"
             if not isinstance(key, str):
                 self.problems.append(error(where, f"the key {must_be('a string', key)}"))
                 continue
@@ -243,6 +256,22 @@ class _Walk:
     def _refuse(self, path: str, message: str) -> object:
         self.problems.append(error(path, message))
         return _BROKEN
+
+
+def _may_be_null(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.UnionType) and inspect.NoneType() in kind.types
+
+
+def _is_password(kind: inspect.Type) -> bool:
+    """Whether a name at its place may be the word itself: to YAML, `{password:word}` is a name
+    without a value."""
+    match kind:
+        case inspect.CustomType():
+            return kind.cls is Password
+        case inspect.UnionType():
+            return any(map(_is_password, kind.types))
+        case _:
+            return False
 
 
 def _below(path: str, name: str) -> str:

@@ -134,7 +134,7 @@ class _Builder:
 
     def _open(self, event: yaml.CollectionStartEvent, *, is_map: bool) -> None:
         if event.tag not in (None, "!", _MAP_TAG if is_map else _LIST_TAG):
-            _stop(event, f"the tag {scalars.short(event.tag)} is not supported here")
+            _stop(event, f"{scalars.named(event.tag)} is not supported here")
         if self._wants_key():
             _stop(event, "a key must be a string")
         if len(self._stack) >= MAX_DEPTH:
@@ -151,9 +151,9 @@ class _Builder:
     def _alias(self, event: yaml.AliasEvent) -> None:
         name = event.anchor or ""
         if any(opened.anchor == name for opened in self._stack):
-            _stop(event, f"the alias *{name} stands inside of what it names")
+            _stop(event, "this alias stands inside of what it names")
         if name not in self._anchors:
-            _stop(event, f"the alias *{name} names nothing above it")
+            _stop(event, "this alias names nothing above it; quote it if it is none")
         value, size, height = self._anchors[name]
         if len(self._stack) + height > MAX_DEPTH:
             _stop(event, TOO_DEEP)

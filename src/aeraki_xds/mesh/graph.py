@@ -2,7 +2,8 @@
 
 In: changes of the store. Out: affected hosts, in time proportional to what was touched, and the
 questions that translation asks about one host. Indexes go both ways: an object knows the hosts it
-speaks about, a host the objects that speak about it and the routers that send to it.
+speaks about, a host the objects that speak about it and those that send to it; a topic knows who
+settles it and who depends on it (`mesh.links`).
 """
 
 from __future__ import annotations
@@ -12,38 +13,35 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from aeraki_xds.mesh.names import ROUTING, Host, Key, Kind, Namespace, full_host
+from aeraki_xds.mesh.links import SETTLING, Links, Subject, Topic, links_of, settled_by
+from aeraki_xds.mesh.names import ROUTING, RULING, Host, Key, Kind, Namespace, full_host
 from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
+    KubernetesService,
     MeshObject,
     MetaRouter,
+    RedisDestination,
+    RedisService,
     ServiceEntry,
     VirtualService,
     age,
     key_of,
 )
-from aeraki_xds.mesh.ports import BUILT_IN_CODECS, parse_port_name
+from aeraki_xds.mesh.ports import BUILT_IN_CODECS
 from aeraki_xds.mesh.problems import Finding, Problem, error, warning
-from aeraki_xds.mesh.rules import Rule, applies_to_mesh, rules_of, targets_of, unread
+from aeraki_xds.mesh.rules import Rule, applies_to_mesh, rules_of, unread
 from aeraki_xds.mesh.service import Service, service_of
 from aeraki_xds.mesh.store import Change
-from aeraki_xds.mesh.tenancy import Tenancy, hosts_named, rate_limit_host
+from aeraki_xds.mesh.synthetic import service_entry
+from aeraki_xds.mesh.tenancy import Tenancy, TenancyMode, hosts_named, rate_limit_host
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-_DECLARING: Final = frozenset({Kind.SERVICE_ENTRY, Kind.DESTINATION_RULE})
+_ENTRIES: Final = (Kind.SERVICE_ENTRY, Kind.SERVICE)
+_DECLARING: Final = frozenset({*_ENTRIES, Kind.DESTINATION_RULE})
 """Kinds that say what a host is: its ports, its subsets."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Links:
-    """What an object is about: its hosts, the hosts it sends to, the application protocols."""
-
-    hosts: frozenset[Host] = frozenset()
-    targets: frozenset[Host] = frozenset()
-    applications: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +64,22 @@ class Routing:
 class Graph:
     """The mesh, indexed; `tenancy` says who may speak about what, and the DNS suffix.
 
-    While it is `blind`, routers may exist that nobody could read and whose hosts nobody knows: a
-    host without a router is held then, for its default route might be wrong.
+    Of the kinds that it is `blind` to there may be objects that nobody could read and whose hosts
+    nobody knows: a host without a router is held then, for its default route might be wrong.
     """
 
     def __init__(self, *, tenancy: Tenancy | None = None) -> None:
         self.verdicts: dict[Key, tuple[Finding, ...]] = {}
-        self.blind = False
-        self._tenancy = tenancy or Tenancy()
+        self.blind: frozenset[Kind] = frozenset()
+        self.tenancy: Final = tenancy or Tenancy()
         self._objects: dict[Key, MeshObject] = {}
         self._links: dict[Key, Links] = {}
         self._about: dict[tuple[Kind, Host], set[Key]] = defaultdict(set)
         self._senders: dict[Host, set[Key]] = defaultdict(set)
-        self._speaking: dict[str, set[Key]] = defaultdict(set)
-        self._declaring: dict[str, set[Key]] = defaultdict(set)
+        self._settling: dict[Topic, set[Key]] = defaultdict(set)
+        self._using: dict[Topic, set[Key]] = defaultdict(set)
         self._held: dict[Host, set[Key]] = defaultdict(set)
+        self._unsettled: dict[Topic, set[Key]] = defaultdict(set)
 
     def update(self, changes: Iterable[Change]) -> frozenset[Host]:
         """Take changes and return every host whose translation may differ now.
@@ -112,8 +111,10 @@ class Graph:
             touched |= self._remove(change.key)
         if change.after is not None:
             touched |= self._add(change.key, change.after)
-        if change.key.kind in ROUTING:
+        if change.key.kind in RULING:
             touched |= self._hold(change)
+            touched |= {host for each in touched for host in self._beside(each)}
+        touched |= self._unsettle(change)
         # A host that is sent to for the first or the last time gains or loses its clusters.
         targets = was_target | self._targets_of(change.key)
         if targets:
@@ -123,32 +124,30 @@ class Graph:
 
     @property
     def hosts(self) -> frozenset[Host]:
-        """Every host that a ServiceEntry declares."""
-        return frozenset(host for kind, host in self._about if kind is Kind.SERVICE_ENTRY)
+        """Every host that a ServiceEntry or a Service declares."""
+        return frozenset(host for kind, host in self._about if kind in _ENTRIES)
 
     def is_target(self, host: Host) -> bool:
         """Whether some router sends to the host."""
-        return host in self._senders
+        return any(key.kind in ROUTING for key in self._senders.get(host, ()))
 
     def service(self, host: Host) -> tuple[Service, tuple[Finding, ...]] | None:
-        """What the ServiceEntries of a host say together."""
-        entries = [
-            item
-            for item in self._in_force(Kind.SERVICE_ENTRY, host)
-            if isinstance(item, ServiceEntry)
-        ]
-        return service_of(host, entries) if entries else None
+        """What the ServiceEntries and the Service of a host say together."""
+        declared = self._entries(host)
+        entries = [each for each in declared if self.tenancy.counts(each, host, declared)]
+        return service_of(host, entries, spelled=self._spelled(host, entries)) if entries else None
 
     def destination_rule(self, host: Host) -> DestinationRule | None:
         """The DestinationRule in force for a host: the oldest."""
-        found = self._in_force(Kind.DESTINATION_RULE, host)
+        found = self.in_force(Kind.DESTINATION_RULE, host)
         return found[0] if found and isinstance(found[0], DestinationRule) else None
 
     def router(self, host: Host) -> Routing:
         """The MetaRouter in force for a host; a younger one for the same host is a conflict."""
-        found = self._in_force(Kind.META_ROUTER, host)
+        found = self.in_force(Kind.META_ROUTER, host)
         if not found:
-            return self._unrouted(Kind.META_ROUTER, host)
+            held = self.is_held(Kind.META_ROUTER, host)
+            return Routing(by_default=not held, held=held)
         oldest = found[0]
         assert isinstance(oldest, MetaRouter)
         message = (
@@ -161,7 +160,7 @@ class Graph:
         )
         return Routing(
             router=oldest,
-            rules=rules_of(oldest, self._full),
+            rules=rules_of(oldest, self.full),
             by_default=not oldest.spec.routes,
             findings=findings,
         )
@@ -169,8 +168,12 @@ class Graph:
     def routing(self, host: Host) -> Routing:
         """The rules of a host of a native protocol: MetaRouter before VirtualService."""
         routing = self.router(host)
-        services = self._in_force(Kind.VIRTUAL_SERVICE, host)
-        if routing.router is not None or (routing.held and not self.blind):
+        services = [
+            each
+            for each in self.in_force(Kind.VIRTUAL_SERVICE, host)
+            if isinstance(each, VirtualService) and applies_to_mesh(each)
+        ]
+        if routing.router is not None or self._is_named(Kind.META_ROUTER, host):
             message = f"shadowed: {host} is routed by a MetaRouter, this has no effect there"
             shadowed = tuple(
                 Finding(key=key_of(other), problem=warning("spec.hosts", message))
@@ -178,9 +181,9 @@ class Graph:
             )
             return replace(routing, findings=routing.findings + shadowed)
         if not services:
-            return self._unrouted(Kind.VIRTUAL_SERVICE, host)
+            held = routing.held or self.is_held(Kind.VIRTUAL_SERVICE, host)
+            return Routing(by_default=not held, held=held)
         oldest = services[0]
-        assert isinstance(oldest, VirtualService)
         message = f"conflict: {host} is routed by the older {key_of(oldest)}"
         findings = [
             Finding(key=key_of(other), problem=error("spec.hosts", message))
@@ -189,7 +192,7 @@ class Graph:
         findings += [Finding(key=key_of(oldest), problem=p) for p in unread(oldest)]
         return Routing(
             router=oldest,
-            rules=rules_of(oldest, self._full),
+            rules=rules_of(oldest, self.full),
             by_default=not oldest.spec.http,
             findings=tuple(findings),
         )
@@ -199,23 +202,69 @@ class Graph:
         declared = self._declarers(application)
         return BUILT_IN_CODECS.get(application) or (declared[0].spec.codec if declared else None)
 
+    def in_force(self, kind: Kind, host: Host) -> list[MeshObject]:
+        """The objects of a kind that may speak about a host, oldest first."""
+        items = sorted((self._objects[key] for key in self._keys(kind, host)), key=age)
+        if not items:
+            return items
+        entries = self._entries(host)
+        return [item for item in items if self.tenancy.counts(item, host, entries)]
+
+    def settles(self, topic: Topic) -> list[MeshObject]:
+        """The objects that settle a topic, oldest first."""
+        return sorted((self._objects[key] for key in self._settling.get(topic, ())), key=age)
+
+    def is_unsettled(self, topic: Topic) -> bool:
+        """Whether something about a topic exists that cannot be read and never was in force, or may
+        exist where nobody could look."""
+        kind = SETTLING.get(topic.subject)
+        known = topic.subject is not Subject.POLICIES and topic in self._settling
+        return topic in self._unsettled or (kind in self.blind and not known)
+
+    def is_held(self, kind: Kind, host: Host) -> bool:
+        """Whether an object of a kind about a host exists that cannot be read and never was in
+        force, or may exist where nobody could look."""
+        return kind in self.blind or self._is_named(kind, host)
+
+    def _is_named(self, kind: Kind, host: Host) -> bool:
+        """Whether an object of a kind that never could be read names a host."""
+        return any(key.kind is kind for key in self._held.get(host, ()))
+
+    def is_foreign(self, host: Host, namespace: str) -> bool:
+        """Whether objects of a namespace may not use a host, for it is another's."""
+        owner = self.tenancy.foreign_owner(Namespace(namespace), host, self._entries(host))
+        return self.tenancy.mode is TenancyMode.STRICT and owner is not None
+
+    def full(self, name: str, namespace: str) -> Host:
+        """The host that an object of a namespace means by a name."""
+        return full_host(name, Namespace(namespace), self.tenancy.domain)
+
     def _declarers(self, application: str) -> list[ApplicationProtocol]:
-        found = (self._objects[key] for key in self._declaring.get(application, ()))
-        return sorted((f for f in found if isinstance(f, ApplicationProtocol)), key=age)
+        found = self.settles(Topic(Subject.APPLICATION, application))
+        return [each for each in found if isinstance(each, ApplicationProtocol)]
 
     def _keys(self, kind: Kind, host: Host) -> set[Key]:
         return self._about.get((kind, host), set())
 
     def _entries(self, host: Host) -> list[ServiceEntry]:
         """Everything that declares a host, oldest first, whether it may or not."""
-        found = (self._objects[key] for key in self._keys(Kind.SERVICE_ENTRY, host))
+        found = (self._objects[key] for kind in _ENTRIES for key in self._keys(kind, host))
         return sorted((each for each in found if isinstance(each, ServiceEntry)), key=age)
 
-    def _in_force(self, kind: Kind, host: Host) -> list[MeshObject]:
-        """The objects of a kind that may speak about a host, oldest first."""
-        items = sorted((self._objects[key] for key in self._keys(kind, host)), key=age)
-        entries = self._entries(host)
-        return [item for item in items if self._tenancy.counts(item, host, entries)]
+    def _spelled(self, host: Host, entries: Iterable[ServiceEntry]) -> Host:
+        """A host as its oldest entry writes it: Istio's clusters bear that name, short or not."""
+        written = (
+            Host(name.removesuffix("."))
+            for entry in entries
+            for name in entry.spec.hosts
+            if self.full(name, entry.metadata.namespace) == host
+        )
+        return next(written, host)
+
+    def _beside(self, host: Host) -> Iterable[Host]:
+        """The hosts of the entries that declare a host: they share its listeners."""
+        keys = (key for kind in _ENTRIES for key in self._keys(kind, host))
+        return (each for key in keys for each in self._links[key].hosts)
 
     def _judge(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -238,76 +287,92 @@ class Graph:
                 yield error("spec.protocol", message)
             return
         for field, name in hosts_named(item):
-            host = self._full(name, namespace)
+            host = self.full(name, namespace)
             entries = self._entries(host)
-            owner = self._tenancy.foreign_owner(namespace, host, entries)
+            owner = self.tenancy.foreign_owner(namespace, host, entries)
             if owner is not None:
-                yield self._tenancy.foreign_host(field, host, owner)
-            elif not entries and isinstance(item, MetaRouter):
-                yield warning(field, f"no ServiceEntry declares {host}: the router has no effect")
+                yield self.tenancy.foreign_host(field, host, owner)
+            elif not entries and isinstance(item, MetaRouter | RedisService | RedisDestination):
+                what = "router" if isinstance(item, MetaRouter) else "object"
+                message = f"no ServiceEntry or Service declares {host}: the {what} has no effect"
+                yield warning(field, message)
         if isinstance(item, MetaRouter):
-            yield from self._tenancy.borrowed(item)
+            yield from self.tenancy.borrowed(item)
             limiter = rate_limit_host(item)
             if limiter is not None:
-                owner = self._tenancy.foreign_owner(namespace, limiter, self._entries(limiter))
+                owner = self.tenancy.foreign_owner(namespace, limiter, self._entries(limiter))
                 if owner is not None:
                     field = "spec.globalRateLimit.rateLimitService"
-                    yield self._tenancy.foreign_host(field, limiter, owner)
-
-    def _unrouted(self, kind: Kind, host: Host) -> Routing:
-        held = self.blind or any(key.kind is kind for key in self._held.get(host, ()))
-        return Routing(by_default=not held, held=held)
+                    yield self.tenancy.foreign_host(field, limiter, owner)
 
     def _add(self, key: Key, item: MeshObject) -> set[Host]:
-        links = self._links_of(item)
+        if isinstance(item, KubernetesService):
+            item = service_entry(item, self.tenancy.domain)
+        links = links_of(item, self.tenancy)
         self._objects[key] = item
         self._links[key] = links
-        touched = set(links.hosts)
         for host in links.hosts:
             self._about[key.kind, host].add(key)
         for host in links.targets:
             self._senders[host].add(key)
-        for application in links.applications:
-            self._of_applications(key)[application].add(key)
-        return touched | self._speakers(key, links)
+        for topic in links.settles:
+            self._settling[topic].add(key)
+        for topic in links.uses:
+            self._using[topic].add(key)
+        return self._dependent(links.settles).union(links.hosts, self._crowded(links.settles))
 
     def _remove(self, key: Key) -> set[Host]:
         links = self._links[key]
-        touched = set(links.hosts)
         for host in links.hosts:
             _discard(self._about, (key.kind, host), key)
         for host in links.targets:
             _discard(self._senders, host, key)
-        touched |= self._speakers(key, links)
-        for application in links.applications:
-            _discard(self._of_applications(key), application, key)
+        for topic in links.settles:
+            _discard(self._settling, topic, key)
+        for topic in links.uses:
+            _discard(self._using, topic, key)
         del self._links[key], self._objects[key]
-        return touched
+        return self._dependent(links.settles).union(links.hosts, self._crowded(links.settles))
 
-    def _of_applications(self, key: Key) -> dict[str, set[Key]]:
-        """Where an object is kept by application protocol: with who declares it, or who speaks it,
-        who may be every service there is.
-        """
-        is_declaration = key.kind is Kind.APPLICATION_PROTOCOL
-        return self._declaring if is_declaration else self._speaking
+    def _dependent(self, topics: Iterable[Topic]) -> set[Host]:
+        """The hosts of all who depend on topics."""
+        keys = (key for topic in topics for key in self._using.get(topic, ()))
+        return {host for key in keys for host in self._links[key].hosts}
 
-    def _speakers(self, key: Key, links: Links) -> set[Host]:
-        """The hosts whose ports speak what an ApplicationProtocol declares."""
-        if key.kind is not Kind.APPLICATION_PROTOCOL:
-            return set()
-        keys = (k for name in links.applications for k in self._speaking.get(name, ()))
-        return {host for each in keys for host in self._links[each].hosts}
+    def _crowded(self, topics: Iterable[Topic]) -> Iterable[Host]:
+        """The hosts with routers whose workloads are those of a topic: their limits are enforced
+        there."""
+        keys = (
+            key
+            for topic in topics
+            if topic.subject is Subject.WORKLOADS
+            for key in self._settling.get(topic, ())
+        )
+        hosts = (host for key in keys for host in self._links[key].hosts)
+        return (host for host in hosts if self._keys(Kind.META_ROUTER, host))
 
     def _rivals(self, key: Key) -> set[Key]:
         """The ApplicationProtocols that declare what this one declares, itself included."""
         links = self._links.get(key)
         if key.kind is not Kind.APPLICATION_PROTOCOL or links is None:
             return set()
-        return {k for name in links.applications for k in self._declaring.get(name, ())}
+        return {k for topic in links.settles for k in self._settling.get(topic, ())}
+
+    def _unsettle(self, change: Change) -> set[Host]:
+        """Note whether an object that settles something by its name can be read at all."""
+        if (change.held_before is None) == (change.held is None):
+            return set()
+        topics = settled_by(change.key, self.tenancy)
+        for topic in topics:
+            if change.held is not None:
+                self._unsettled[topic].add(change.key)
+            else:
+                _discard(self._unsettled, topic, change.key)
+        return self._dependent(topics)
 
     def _hold(self, change: Change) -> frozenset[Host]:
-        before = {self._full(name, change.key.namespace) for name in change.held_before}
-        after = {self._full(name, change.key.namespace) for name in change.held}
+        before = {self.full(name, change.key.namespace) for name in change.held_before or ()}
+        after = {self.full(name, change.key.namespace) for name in change.held or ()}
         for host in before:
             _discard(self._held, host, change.key)
         for host in after:
@@ -317,39 +382,6 @@ class Graph:
     def _targets_of(self, key: Key) -> frozenset[Host]:
         links = self._links.get(key)
         return links.targets if links is not None else frozenset()
-
-    def _full(self, name: str, namespace: Namespace) -> Host:
-        return full_host(name, namespace, self._tenancy.domain)
-
-    def _links_of(self, item: MeshObject) -> Links:
-        namespace = Namespace(item.metadata.namespace)
-        match item:
-            case ServiceEntry():
-                return Links(
-                    hosts=frozenset(
-                        self._full(host, namespace)
-                        for host in item.spec.hosts
-                        if not host.startswith("*")  # validation says so to the user
-                    ),
-                    applications=frozenset(
-                        protocol.application
-                        for port in item.spec.ports
-                        if (protocol := parse_port_name(port.name)) and protocol.application
-                    ),
-                )
-            case DestinationRule():
-                return Links(hosts=frozenset({self._full(item.spec.host, namespace)}))
-            case VirtualService() if not applies_to_mesh(item):
-                return Links()
-            case MetaRouter() | VirtualService():
-                targets = targets_of(rules_of(item, self._full))
-                limited_by = rate_limit_host(item) if isinstance(item, MetaRouter) else None
-                return Links(
-                    hosts=frozenset(self._full(host, namespace) for host in item.spec.hosts),
-                    targets=targets | {limited_by} if limited_by else targets,
-                )
-            case ApplicationProtocol():
-                return Links(applications=frozenset({item.spec.protocol}))
 
 
 def _discard(index: dict[K, set[V]], key: K, member: V) -> None:

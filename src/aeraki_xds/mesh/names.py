@@ -28,10 +28,23 @@ class Kind(StrEnum):
     DESTINATION_RULE = "DestinationRule"
     META_ROUTER = "MetaRouter"
     APPLICATION_PROTOCOL = "ApplicationProtocol"
+    GATEWAY = "Gateway"
+    REDIS_SERVICE = "RedisService"
+    REDIS_DESTINATION = "RedisDestination"
+    DUBBO_AUTHORIZATION_POLICY = "DubboAuthorizationPolicy"
+    SERVICE = "Service"
+    SECRET = "Secret"
+    CONFIG_MAP = "ConfigMap"
 
 
 ROUTING: Final = frozenset({Kind.META_ROUTER, Kind.VIRTUAL_SERVICE})
 """Kinds that say how calls to a host are routed."""
+
+ABOUT_REDIS: Final = frozenset({Kind.REDIS_SERVICE, Kind.REDIS_DESTINATION})
+"""Kinds that say how a Redis host is offered and reached."""
+
+RULING: Final = ROUTING | ABOUT_REDIS
+"""Kinds that say what happens to calls of hosts which they name."""
 
 
 class Key(NamedTuple):

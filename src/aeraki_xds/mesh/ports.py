@@ -37,11 +37,16 @@ class PortProtocol:
     application: str = ""
 
 
-def parse_port_name(name: str) -> PortProtocol | None:
+HTTP_TRANSPORTS: Final = frozenset({"grpc", "http", "http2", "http3", "https", "ws", "wss"})
+"""First tokens for which Istio builds listeners without a TCP filter: nothing to replace there."""
+
+
+def parse_port_name(name: str, *, any_transport: bool = False) -> PortProtocol | None:
     """Read a port name; None when it names no protocol of ours, so the port stays untouched.
 
     The transport must be `tcp`: Istio builds no TCP listener otherwise, and `http-kafka-ui` is a
-    web page (M-26). `tcp-metaprotocol` without an application protocol is not recognised either.
+    web page (M-26). `any_transport` takes all but those that say HTTP, as Aeraki does where it has
+    an effect. `tcp-metaprotocol` without an application protocol is not recognised either.
     """
     transport, _, rest = name.partition("-")
     tokens = rest.split("-")
@@ -49,7 +54,7 @@ def parse_port_name(name: str) -> PortProtocol | None:
         protocol = Protocol(tokens[0].lower())
     except ValueError:
         return None
-    if transport.lower() != "tcp":
+    if transport.lower() != "tcp" and (not any_transport or transport.lower() in HTTP_TRANSPORTS):
         return None
     if protocol is not Protocol.METAPROTOCOL:
         return PortProtocol(protocol=protocol)

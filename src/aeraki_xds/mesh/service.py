@@ -38,9 +38,14 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A host with its ports in declared order and the plain IP addresses that it is reached at."""
+    """A host with its ports in declared order and the plain IP addresses that it is reached at.
+
+    `host` is its full name, `spelled` the one that its entry writes, which may be short: Istio's
+    clusters bear it, so ours and all names that go with them do too.
+    """
 
     host: Host
+    spelled: Host
     namespace: Namespace
     ports: tuple[Port, ...]
     addresses: tuple[str, ...]
@@ -60,7 +65,9 @@ class Service:
         return namespace is None or self.exported_to is None or namespace in self.exported_to
 
 
-def service_of(host: Host, entries: Sequence[ServiceEntry]) -> tuple[Service, tuple[Finding, ...]]:
+def service_of(
+    host: Host, entries: Sequence[ServiceEntry], *, spelled: Host | None = None
+) -> tuple[Service, tuple[Finding, ...]]:
     """Put the entries of a host together; `entries` is not empty and sorted by age."""
     ports: dict[int, Port] = {}
     findings: list[Finding] = []
@@ -80,6 +87,7 @@ def service_of(host: Host, entries: Sequence[ServiceEntry]) -> tuple[Service, tu
     first = entries[0]
     service = Service(
         host=host,
+        spelled=spelled or host,
         namespace=Namespace(first.metadata.namespace),
         ports=tuple(ports.values()),
         addresses=plain_addresses(first),

@@ -11,20 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
-from aeraki_xds.mesh.names import ROUTING, Key
+from aeraki_xds.mesh.names import RULING, Key, Kind
 from aeraki_xds.mesh.objects import MeshObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One key before and after; `held` are the hosts that a rejection without past holds, as
-    written."""
+    """One key before and after; `held` are the hosts, as written, of an object that is rejected and
+    never was in force, None where it is not so."""
 
     key: Key
     before: MeshObject | None = None
     after: MeshObject | None = None
-    held_before: frozenset[str] = frozenset()
-    held: frozenset[str] = frozenset()
+    held_before: frozenset[str] | None = None
+    held: frozenset[str] | None = None
 
 
 class Store:
@@ -35,16 +35,18 @@ class Store:
         self.rejected: dict[Key, Rejected] = {}
         self.accepted: dict[Key, Upsert] = {}
 
-    def hides_a_router(self) -> bool:
-        """Whether a router is rejected that never was in force and of which no host is known."""
-        return any(
-            not rejected.hosts and key not in self.objects and key.kind in ROUTING
+    def hidden_kinds(self) -> frozenset[Kind]:
+        """The kinds of rules that are rejected, never were in force, and of which no host is
+        known."""
+        return frozenset(
+            key.kind
             for key, rejected in self.rejected.items()
+            if not rejected.hosts and key not in self.objects and key.kind in RULING
         )
 
     def apply(self, events: Iterable[ObjectEvent]) -> tuple[Change, ...]:
         """Take events in order and say what changed, each key once."""
-        before: dict[Key, tuple[MeshObject | None, frozenset[str]]] = {}
+        before: dict[Key, tuple[MeshObject | None, frozenset[str] | None]] = {}
         for event in events:
             key = event.key
             before.setdefault(key, (self.objects.get(key), self._held(key)))
@@ -71,6 +73,6 @@ class Store:
         )
         return tuple(c for c in changes if c.before != c.after or c.held_before != c.held)
 
-    def _held(self, key: Key) -> frozenset[str]:
+    def _held(self, key: Key) -> frozenset[str] | None:
         rejected = self.rejected.get(key)
-        return rejected.hosts if rejected is not None and key not in self.objects else frozenset()
+        return rejected.hosts if rejected is not None and key not in self.objects else None

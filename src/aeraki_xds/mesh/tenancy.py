@@ -24,8 +24,15 @@ from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Host, Namespace
 from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
+    DubboAuthorizationPolicy,
+    Gateway,
+    KubernetesService,
+    MeshConfig,
     MeshObject,
     MetaRouter,
+    RedisDestination,
+    RedisService,
+    Secret,
     ServiceEntry,
     VirtualService,
 )
@@ -99,18 +106,25 @@ class Tenancy:
 
     def borrowed(self, router: MetaRouter) -> Iterable[Problem]:
         """Gateways and namespaces of others that a MetaRouter uses."""
-        own = router.metadata.namespace
-        if self.mode is TenancyMode.LEGACY or own == self.root:
+        if self.mode is TenancyMode.LEGACY:
             return
         for n, gateway in enumerate(router.spec.gateways):
             namespace, slash, _ = gateway.partition("/")
-            if slash and namespace != own:
+            if slash and not self._may_borrow(router, namespace):
                 message = f"the gateway {gateway} belongs to the namespace {namespace}"
                 yield self.problem(f"spec.gateways[{n}]", message)
         for n, namespace in enumerate(router.spec.export_to):
-            if namespace not in (".", "*", own):
+            if namespace != "*" and not self._may_borrow(router, namespace):
                 message = f"only a router in {self.root} may export to the namespace {namespace}"
                 yield self.problem(f"spec.exportTo[{n}]", message)
+
+    def lends(self, router: MetaRouter, namespace: str) -> bool:
+        """Whether a router's use of another namespace is in force."""
+        return self.mode is not TenancyMode.STRICT or self._may_borrow(router, namespace)
+
+    def _may_borrow(self, router: MetaRouter, namespace: str) -> bool:
+        own = router.metadata.namespace
+        return own == self.root or namespace in (".", own)
 
 
 def hosts_named(item: MeshObject) -> Iterable[tuple[str, str]]:
@@ -120,7 +134,18 @@ def hosts_named(item: MeshObject) -> Iterable[tuple[str, str]]:
             yield "spec.host", item.spec.host
         case ServiceEntry() | VirtualService() | MetaRouter():
             yield from ((f"spec.hosts[{n}]", host) for n, host in enumerate(item.spec.hosts))
-        case ApplicationProtocol():
+        case RedisService():
+            yield from ((f"spec.host[{n}]", host) for n, host in enumerate(item.spec.host))
+        case RedisDestination():
+            yield "spec.host", item.spec.host
+        case (
+            ApplicationProtocol()
+            | DubboAuthorizationPolicy()
+            | Gateway()
+            | KubernetesService()
+            | MeshConfig()
+            | Secret()
+        ):
             pass
 
 

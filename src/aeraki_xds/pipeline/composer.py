@@ -12,16 +12,15 @@ from typing import Final, TypeVar
 
 import structlog
 
-from aeraki_xds.encode import encode
 from aeraki_xds.mesh.graph import Graph
-from aeraki_xds.mesh.names import Host
+from aeraki_xds.mesh.names import Host, Kind
 from aeraki_xds.mesh.objects import key_of
 from aeraki_xds.mesh.problems import Finding, error
 from aeraki_xds.pipeline.last_good import Kept
 from aeraki_xds.pipeline.ledger import NOTHING, Collision, Composed, Ledger
 from aeraki_xds.pipeline.scopes import ScopeSpec
 from aeraki_xds.translate.compose import Recipe, compose
-from aeraki_xds.translate.output import DraftId, Output
+from aeraki_xds.translate.output import ISTIO, DraftId, Output
 from aeraki_xds.xds.resource import LISTENER, Name, Resource, ResourceId, TypeUrl
 
 V = TypeVar("V")
@@ -40,7 +39,7 @@ class Composer:
         self._recipe: Final = recipe
         self._told: dict[Host, Kept] = dict(kept or {})
         self._composed = {host: Composed(kept=each) for host, each in self._told.items()}
-        self._failing: set[Host] = set()
+        self._standing: set[Host] = set()  # on their last good output, undecided or failed
         self._findings: dict[Host, tuple[Finding, ...]] = {}
         self._prepared: dict[Host, tuple[Composed, frozenset[ResourceId]]] = {}
         self._withheld: dict[Host, frozenset[ResourceId]] = {}
@@ -56,14 +55,17 @@ class Composer:
         """Compose a host anew."""
         try:
             output = compose(self._graph, host, self._recipe)
-            self._prepared[host] = _encoded(output, self._composed.get(host, NOTHING))
             findings = output.findings
-            self._failing.discard(host)
+            if output.held:
+                self._standing.add(host)
+            else:
+                self._prepared[host] = _encoded(output, self._composed.get(host, NOTHING))
+                self._standing.discard(host)
         except Exception:  # noqa: BLE001
             # The border of one object: its failure must not cost another host its routes.
             self._log.exception("composing failed, the last good output stays", host=host)
             findings = self._failed(host)
-            self._failing.add(host)
+            self._standing.add(host)
         for finding in findings:
             if finding not in self._findings.get(host, ()):
                 self._log.warning("found", object=str(finding.key), problem=str(finding.problem))
@@ -97,8 +99,8 @@ class Composer:
         """What stays in force of hosts that cannot be composed, where it is not what it was when
         this was last asked."""
         kept = {
-            host: composed.kept + (composed.resources if host in self._failing else ())
-            for host in self._withheld.keys() | self._failing
+            host: composed.kept + (composed.resources if host in self._standing else ())
+            for host in self._withheld.keys() | self._standing
             if (composed := self._composed.get(host, NOTHING)) != NOTHING
         }
         before, self._told = self._told, kept
@@ -135,10 +137,17 @@ class Composer:
 
 
 def conflicts(graph: Graph, ledger: Ledger) -> Iterable[Finding]:
-    """The claims that a ledger turned down, as findings about the younger service."""
+    """The claims that a ledger turned down, as findings about the younger object."""
     for collision in ledger.collisions():
+        routers = graph.in_force(Kind.META_ROUTER, collision.loser)
         declared = graph.service(collision.loser)
-        if declared is not None:
+        if collision.id.type_url.startswith(ISTIO) and routers:
+            message = (
+                f"conflict: {collision.id.name} is for the older router of {collision.owner}; "
+                "a gateway's port serves one host"
+            )
+            yield Finding(key=key_of(routers[0]), problem=error("spec.gateways", message))
+        elif declared is not None:
             message = _collision_message(collision)
             key = key_of(declared[0].ports[0].entry)
             yield Finding(key=key, problem=error("spec.addresses", message))
@@ -162,8 +171,7 @@ def _encoded(output: Output, before: Composed) -> tuple[Composed, frozenset[Reso
     for draft in output.drafts:
         identity = _resource_id(draft.id)
         needs = tuple(_resource_id(need) for need in draft.needs)
-        body = encode(draft.message)
-        made = Resource.of(identity.type_url, identity.name, body, needs)
+        made = Resource.of(identity.type_url, identity.name, draft.encoded(), needs)
         old = known.get(identity)
         same = old is not None and old.digest == made.digest and old.needs == made.needs
         resources.append(old if same and old is not None else made)

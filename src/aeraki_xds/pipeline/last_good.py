@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aeraki_xds.ingest.event import Delete, Event, Rejected, Unreadable, Upsert
-from aeraki_xds.mesh.names import Host, Key
+from aeraki_xds.mesh.names import Host, Key, Kind
 from aeraki_xds.mesh.store import Store
 from aeraki_xds.translate.compose import Recipe
+from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters
 from aeraki_xds.xds.resource import Resource
 
 Kept = tuple[Resource, ...]
@@ -86,7 +87,12 @@ class Changes:
 
 
 class Touched:
-    """What was spoken of since this was last asked; `recipes` are those in use then."""
+    """What was spoken of since this was last asked; `recipes` are those in use then.
+
+    Nothing is remembered of a Secret: what changed may be written to a disk, and a Secret belongs
+    on none that its owner did not choose. Its source says it again. Nor of EnvoyFilters, which may
+    hold what a Secret says: the cluster itself keeps these.
+    """
 
     def __init__(self) -> None:
         self.recipes: set[Recipe] = set()
@@ -97,7 +103,8 @@ class Touched:
         """A source speaks of an object or of a file."""
         match event:
             case Upsert() | Rejected() | Delete():
-                self._objects.add(event.key)
+                if event.key.kind is not Kind.SECRET:
+                    self._objects.add(event.key)
             case Unreadable():
                 self._files.add(event.origin)
             case _:
@@ -115,6 +122,7 @@ class Touched:
     ) -> Changes:
         """What became of the rest, with what changed of what is kept in the recipes in use."""
         files, self._files = self._files, set()
+        kept = {recipe: of for recipe, of in kept.items() if not isinstance(recipe, EnvoyFilters)}
         before, self.recipes = self.recipes, set(kept)
         return Changes(
             files={origin: unreadable.get(origin) for origin in files},

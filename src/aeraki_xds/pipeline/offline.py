@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aeraki_xds.encode import packed_to_json
+import orjson
+
+from aeraki_xds.encode import packed_to_json, unpacked
 from aeraki_xds.ingest.event import Event, Unreadable
 from aeraki_xds.mesh.change import Delete, Rejected, Upsert
 from aeraki_xds.mesh.graph import Graph
+from aeraki_xds.mesh.names import Kind
 from aeraki_xds.mesh.problems import Finding
 from aeraki_xds.mesh.store import Store
 from aeraki_xds.mesh.tenancy import Tenancy
@@ -20,9 +23,12 @@ from aeraki_xds.pipeline.composer import Composer, conflicts
 from aeraki_xds.pipeline.ledger import Ledger
 from aeraki_xds.pipeline.report import Entry, entries
 from aeraki_xds.pipeline.scopes import ScopeSpec
+from aeraki_xds.translate.output import ISTIO
+from aeraki_xds.xds.resource import Resource
 
 Plain = dict[str, dict[str, dict[str, object]]]
-"""Type URL → name → resource in proto3 JSON."""
+"""Type URL → name → resource in proto3 JSON; of what is for Istio, API version and kind →
+`namespace/name` → object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,8 @@ def translate(
     about_objects = [e for e in said if isinstance(e, Upsert | Delete | Rejected)]
     graph.update(store.apply(about_objects))
     unreadable = [event for event in said if isinstance(event, Unreadable)]
-    graph.blind = store.hides_a_router() or any(each.hides for each in unreadable)
+    hidden = frozenset(Kind) if any(each.hides for each in unreadable) else frozenset()
+    graph.blind = store.hidden_kinds() | hidden
     scopes: list[Plain] = []
     findings = [finding for found in graph.verdicts.values() for finding in found]
     for spec in specs:
@@ -75,7 +82,14 @@ def _compose(graph: Graph, spec: ScopeSpec) -> tuple[Plain, list[Finding]]:
     ledger.settle()
     plain: Plain = {}
     for identity, resource in sorted(ledger.in_force.items()):
-        body = packed_to_json(resource.packed)
-        del body["@type"]
-        plain.setdefault(identity.type_url, {})[identity.name] = body
+        plain.setdefault(identity.type_url, {})[identity.name] = _plain(resource)
     return plain, [*composer.findings, *conflicts(graph, ledger)]
+
+
+def _plain(resource: Resource) -> dict[str, object]:
+    if resource.id.type_url.startswith(ISTIO):
+        written: dict[str, object] = orjson.loads(unpacked(resource.packed))
+        return written
+    body = packed_to_json(resource.packed)
+    del body["@type"]
+    return body

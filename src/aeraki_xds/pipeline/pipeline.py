@@ -20,7 +20,7 @@ from aeraki_xds.garbage import set_aside
 from aeraki_xds.ingest.event import Event, SourceLost, Synced, Unreadable
 from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
 from aeraki_xds.mesh.graph import Graph
-from aeraki_xds.mesh.names import Host, Key
+from aeraki_xds.mesh.names import Host, Key, Kind
 from aeraki_xds.mesh.problems import Finding
 from aeraki_xds.mesh.store import Store
 from aeraki_xds.mesh.tenancy import Tenancy
@@ -191,10 +191,11 @@ class Pipeline:
 
     def _look(self) -> frozenset[Host]:
         """Whether something hides what it is about; every host is affected when that changes."""
-        blind = self.store.hides_a_router() or any(
+        files_hide = any(
             file.hides and not self._unconfirmed.stands_on(file)
             for file in self.unreadable.values()
         )
+        blind = frozenset(Kind) if files_hide else self.store.hidden_kinds()
         if blind == self.graph.blind:
             return frozenset()
         self.graph.blind = blind

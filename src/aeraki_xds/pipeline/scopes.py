@@ -22,6 +22,7 @@ from aeraki_xds.mesh.names import Namespace
 from aeraki_xds.mesh.service import Service
 from aeraki_xds.translate import thrift
 from aeraki_xds.translate.compose import Ads, MetaRds, Recipe
+from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters
 from aeraki_xds.translate.listeners import BIND_VIP, Variant
 from aeraki_xds.xds.admission import Node, Peer, Refusal, RefusalReason
 from aeraki_xds.xds.field import LENGTH, MalformedError, scan, to_text
@@ -88,6 +89,11 @@ _OF_EVERYBODY: Final = {GLOBAL: GLOBAL_SPEC, PUBLIC: PUBLIC_SPEC}
 def everything() -> ScopeSpec:
     """What a stock Envoy would see that sees every namespace."""
     return ScopeSpec(recipe=Ads(variant=Variant()), namespace=None)
+
+
+def for_istio(delivery: EnvoyFilters) -> ScopeSpec:
+    """What is written for Istio."""
+    return ScopeSpec(recipe=delivery, namespace=None)
 
 
 class Scopes:

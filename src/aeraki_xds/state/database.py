@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -159,6 +160,7 @@ def _opened_or_set_aside(path: Path) -> _Opened:
 def _opened(path: Path) -> _Opened:
     """Raises _UnusableError, sqlite3.Error and OSError."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    _shut_to_others(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     try:
@@ -175,6 +177,16 @@ def _opened(path: Path) -> _Opened:
     except BaseException:
         connection.close()
         raise
+
+
+def _shut_to_others(path: Path) -> None:
+    """It may hold passwords, and a copy of it may have come with other permissions."""
+    mode = path.stat().st_mode
+    if mode & stat.S_IRWXO:
+        try:
+            path.chmod(stat.S_IMODE(mode) & ~stat.S_IRWXO)
+        except PermissionError as reason:  # a file of somebody else: a group may share a volume
+            _log.warning("state can be read by others", file=str(path), reason=reason.strerror)
 
 
 def _read(connection: sqlite3.Connection) -> list[Row]:

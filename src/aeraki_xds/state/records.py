@@ -21,11 +21,12 @@ import structlog
 from aeraki_xds.ingest.event import Unreadable
 from aeraki_xds.mesh.change import Rejected, Upsert
 from aeraki_xds.mesh.names import Host, Key, Kind, Namespace
-from aeraki_xds.mesh.objects import OBJECT_TYPES, Duration
+from aeraki_xds.mesh.objects import OBJECT_TYPES, Duration, Password
 from aeraki_xds.mesh.problems import Problem, error
 from aeraki_xds.mesh.tenancy import hosts_named
 from aeraki_xds.pipeline.last_good import Changes, Kept, LastGood, Standing
 from aeraki_xds.translate.compose import Ads, MetaRds, Recipe
+from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters
 from aeraki_xds.translate.listeners import Variant
 from aeraki_xds.xds.resource import Name, Resource, ResourceId, TypeUrl
 
@@ -284,6 +285,9 @@ def _recipe_text(recipe: Recipe) -> str:
             has = variant.extensions
             extensions = None if has is None else tuple(sorted(has))
             return msgspec.json.encode(_Ads(bind=variant.bind, extensions=extensions)).decode()
+        case EnvoyFilters():  # `Touched` says nothing of them
+            message = "EnvoyFilters are kept by the cluster that they are in"
+            raise TypeError(message)
 
 
 def _recipe_of(text: str) -> Recipe:
@@ -316,6 +320,8 @@ def _digest(what: str, name: str, about: str, body: bytes) -> bytes:
 def _plain(value: object) -> object:
     if isinstance(value, Duration):
         return value.nanoseconds
+    if isinstance(value, Password):  # the file is for its owner alone
+        return value.reveal()
     raise TypeError(type(value).__name__)
 
 
@@ -324,6 +330,8 @@ def _custom(type_: type, value: Any) -> object:
         return value
     if type_ is Duration and isinstance(value, int):
         return Duration(value)
+    if type_ is Password and isinstance(value, str):
+        return Password(value)
     raise TypeError(type_.__name__)
 
 

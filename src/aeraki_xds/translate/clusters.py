@@ -88,7 +88,7 @@ def _cluster(
     labels: Mapping[str, str],
     policy: TrafficPolicy | None,
 ) -> Output:
-    name = cluster_name(service.host, port.number, subset)
+    name = cluster_name(service.spelled, port.number, subset)
     cluster = Cluster(
         name=name, connect_timeout=_connect_timeout(policy), lb_policy=_lb_policy(policy)
     )
@@ -149,6 +149,8 @@ def _unapplied(rule: DestinationRule) -> Iterable[Problem]:
     for field, policy in policies:
         pool = policy.connection_pool if policy else None
         asked = [name for name in _UNAPPLIED if _is_set(policy, name)]
+        balancer = policy.load_balancer if policy else None
+        asked += ["loadBalancer.consistentHash"] if _is_set(balancer, "consistentHash") else []
         asked += ["connectionPool.http"] if _is_set(pool, "http") else []
         asked += (
             f"connectionPool.tcp.{name}"

@@ -1,7 +1,8 @@
 """One host, composed: everything that it gives to one way of delivery.
 
-In: the graph, a host, and a recipe: MetaRDS, or ADS for a variant of proxies. Out: an `Output`.
-Both recipes read the same graph, so routes, clusters and listeners never disagree.
+In: the graph, a host, and a recipe: MetaRDS, ADS for a variant of proxies, or EnvoyFilters for
+Istio. Out: an `Output`. All recipes read the same graph, so routes, clusters, listeners and filters
+never disagree.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from aeraki_xds.mesh.problems import Finding, warning
 from aeraki_xds.mesh.service import Port, Service
 from aeraki_xds.translate import metards, thrift
 from aeraki_xds.translate.clusters import clusters_of
+from aeraki_xds.translate.envoyfilter import host as envoyfilter
+from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters
 from aeraki_xds.translate.listeners import Variant, listener_of
 from aeraki_xds.translate.output import Output
 
@@ -33,7 +36,7 @@ class Ads:
     variant: Variant
 
 
-Recipe = MetaRds | Ads
+Recipe = MetaRds | Ads | EnvoyFilters
 
 
 def compose(graph: Graph, host: Host, recipe: Recipe) -> Output:
@@ -43,6 +46,8 @@ def compose(graph: Graph, host: Host, recipe: Recipe) -> Output:
             return metards.routes_of(graph, host)
         case Ads():
             return _ads(graph, host, recipe.variant)
+        case EnvoyFilters():
+            return envoyfilter.objects_of(graph, host, recipe)
         case _:
             assert_never(recipe)
 
@@ -63,7 +68,7 @@ def _ads(graph: Graph, host: Host, variant: Variant) -> Output:
     for port, protocol in recognised:
         is_thrift = _speaks_thrift(graph, protocol)
         if is_thrift and port.entry.spec.resolution != "NONE":
-            output += thrift.routes_of(graph, host, port.number)
+            output += thrift.routes_of(graph, service, port.number)
         if port.entry.spec.resolution != "NONE":
             output += listener_of(service, port, protocol, is_thrift=is_thrift, variant=variant)
         output += _undeclared(graph, port, protocol)
@@ -74,7 +79,7 @@ def _age(service: Service) -> tuple[str, ...]:
     """Oldest entry first; of one entry's hosts the first named."""
     entry = service.ports[0].entry
     hosts = entry.spec.hosts
-    position = hosts.index(service.host) if service.host in hosts else len(hosts)
+    position = hosts.index(service.spelled) if service.spelled in hosts else len(hosts)
     return (*age(entry), f"{position:06d}")
 
 

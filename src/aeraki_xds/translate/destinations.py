@@ -58,24 +58,16 @@ def resolve(
     routes: list[Route] = []
     problems: list[Problem] = []
     for rule in rules:
-        targets = (*rule.targets, *((rule.mirror,) if rule.mirror else ()))
-        wrong = [
-            problem
-            for target in targets
-            for problem in _check(graph, target, port, needs_clusters=needs_clusters)
-        ]
-        problems += wrong
-        if not wrong:
-            routes.append(
-                Route(
-                    rule=rule,
-                    destinations=tuple(
-                        Destination(cluster=_cluster(t, port), weight=t.weight, target=t)
-                        for t in rule.targets
-                    ),
-                    mirror=_cluster(rule.mirror, port) if rule.mirror else None,
-                )
-            )
+        found: list[Destination] = []
+        for target in (*rule.targets, *((rule.mirror,) if rule.mirror else ())):
+            cluster = _cluster(graph, target, port, needs_clusters=needs_clusters)
+            if isinstance(cluster, Problem):
+                problems.append(cluster)
+            else:
+                found.append(Destination(cluster=cluster, weight=target.weight, target=target))
+        destinations = tuple(found[: len(rule.targets)])
+        mirror = found[-1].cluster if found and rule.mirror else None
+        routes.append(Route(rule=rule, destinations=destinations, mirror=mirror))
     return tuple(routes), tuple(problems)
 
 
@@ -94,25 +86,24 @@ def share(percent: float) -> RuntimeFractionalPercent:
     )
 
 
-def _cluster(target: Target, port: int) -> ClusterName:
-    return cluster_name(target.host, target.port or port, target.subset)
-
-
-def _check(graph: Graph, target: Target, port: int, *, needs_clusters: bool) -> tuple[Problem, ...]:
+def _cluster(
+    graph: Graph, target: Target, port: int, *, needs_clusters: bool
+) -> ClusterName | Problem:
+    """The cluster of a target, or why there is none."""
     found = graph.service(target.host)
     if found is None:
-        message = f"no ServiceEntry declares the host {target.host}"
-        return (error(f"{target.field}.host", message),)
+        message = f"no ServiceEntry or Service declares the host {target.host}"
+        return error(f"{target.field}.host", message)
     service, _ = found
     number = target.port or port
     declared = service.port(number)
     if declared is None:
         numbers = ", ".join(str(each.number) for each in service.ports) or "none"
         message = f"{target.host} has no port {number}; its ports: {numbers}"
-        return (error(f"{target.field}.port.number", message),)
+        return error(f"{target.field}.port.number", message)
     if needs_clusters and declared.entry.spec.resolution == "NONE":
         message = f"{target.host} has resolution NONE: it names no endpoints to send to"
-        return (error(f"{target.field}.host", message),)
+        return error(f"{target.field}.host", message)
     rule = graph.destination_rule(target.host)
     subsets = [subset.name for subset in rule.spec.subsets] if rule else []
     if target.subset and target.subset not in subsets:
@@ -120,5 +111,5 @@ def _check(graph: Graph, target: Target, port: int, *, needs_clusters: bool) -> 
         message = (
             f"no DestinationRule of {target.host} has the subset {target.subset!r}; known: {known}"
         )
-        return (error(f"{target.field}.subset", message),)
-    return ()
+        return error(f"{target.field}.subset", message)
+    return cluster_name(service.spelled, number, target.subset)

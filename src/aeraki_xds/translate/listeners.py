@@ -55,14 +55,14 @@ def listener_of(
     name = f"{address}_{port.number}"
     output = Output()
     if is_thrift and variant.has(thrift.FILTER):
-        chain = thrift.filter_of(service.host, port.number)
-        needs = [thrift.route_id(service.host, port.number)]
+        chain = thrift.filter_of(service, port.number)
+        needs = [thrift.route_id(service, port.number)]
     else:
-        chain = _tcp_filter(service.host, port.number)
+        chain = _tcp_filter(service.spelled, port.number)
         needs = []
         message = (
             f"no filter of the proxy speaks {protocol.application or protocol.protocol}: "
-            "connections pass through as TCP and its routing rules have no effect"
+            "connections pass through as TCP, and no rule about it has any effect"
         )
         output = _noted(port, warning(f"{port.field}.name", message))
     listener = Listener(

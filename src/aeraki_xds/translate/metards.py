@@ -31,6 +31,7 @@ from aeraki_xds.mesh.names import NO_SUBSET, Host, RouteName, route_name
 from aeraki_xds.mesh.objects import StringMatch, TrafficPolicy, key_of
 from aeraki_xds.mesh.ports import Protocol
 from aeraki_xds.mesh.rules import Rule, Target
+from aeraki_xds.mesh.service import Service
 from aeraki_xds.translate.destinations import Destination, Route, resolve, share
 from aeraki_xds.translate.output import Draft, DraftId, Output, found
 
@@ -46,16 +47,16 @@ def routes_of(graph: Graph, host: Host) -> Output:
     output = Output(findings=findings)
     for port in service.ports:
         if port.protocol is not None and port.protocol.protocol is Protocol.METAPROTOCOL:
-            output += _resource(graph, host, port.number)
+            output += _resource(graph, service, port.number)
     return output
 
 
-def _resource(graph: Graph, host: Host, port: int) -> Output:
-    name = route_name(host, port)
-    routing = graph.router(host)
+def _resource(graph: Graph, service: Service, port: int) -> Output:
+    name = route_name(service.spelled, port)
+    routing = graph.router(service.host)
     if routing.held:
         return Output(withheld=frozenset({DraftId(_TYPE, name)}))
-    rules = (_default_rule(host),) if routing.by_default else routing.rules
+    rules = (_default_rule(service.host),) if routing.by_default else routing.rules
     routes, problems = resolve(graph, rules, port)
     findings = routing.findings
     if problems:

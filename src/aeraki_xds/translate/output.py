@@ -1,17 +1,20 @@
 """What translation hands on: drafts, what is withheld, and what it found wrong.
 
-A *draft* is a message with the name and type under which it is served. A *withheld* name is one
-about which nothing may be said now (design §6: unresolvable reference, held router): whatever was
-served under it stays, and what that needs stays with it.
+A *draft* is a message with the name and type under which it is served, or a Kubernetes object to be
+written. A *withheld* name is one about which nothing may be said now (design §6: unresolvable
+reference, held router): whatever was served under it stays, and what that needs stays with it. Of a
+host that is *held* everything stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
-from aeraki_xds.encode import Message, type_url
+import orjson
+
+from aeraki_xds.encode import Message, encode, type_url
 from aeraki_xds.mesh.names import Key
 from aeraki_xds.mesh.problems import Finding, Problem
 
@@ -23,6 +26,32 @@ class DraftId(NamedTuple):
     name: str
 
 
+ISTIO: Final = "networking.istio.io/v1alpha3"
+MANAGER: Final = "Aeraki"
+"""Label `manager` of what is written, and the field manager (specification, Appendix A)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A Kubernetes object of Istio's that is ours to write; `spec` is plain JSON."""
+
+    kind: str
+    namespace: str
+    name: str
+    spec: Mapping[str, object] = field(repr=False)  # there may be passwords in it
+
+    @property
+    def id(self) -> DraftId:
+        """API version with kind, and `namespace/name`."""
+        return DraftId(f"{ISTIO}/{self.kind}", f"{self.namespace}/{self.name}")
+
+    def encoded(self) -> bytes:
+        """The whole object as JSON with sorted keys: equal objects are equal bytes."""
+        metadata = {"name": self.name, "namespace": self.namespace, "labels": {"manager": MANAGER}}
+        whole = {"apiVersion": ISTIO, "kind": self.kind, "metadata": metadata, "spec": self.spec}
+        return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A resource before it is encoded.
@@ -32,7 +61,7 @@ class Draft:
     """
 
     id: DraftId
-    message: Message
+    message: Message | Manifest
     needs: tuple[DraftId, ...] = ()
 
     @classmethod
@@ -42,18 +71,30 @@ class Draft:
             id=DraftId(type_url(message), name), message=message, needs=tuple(sorted(set(needs)))
         )
 
+    @classmethod
+    def to_write(cls, manifest: Manifest) -> Draft:
+        """A draft of a Kubernetes object."""
+        return cls(id=manifest.id, message=manifest)
+
+    def encoded(self) -> bytes:
+        """Its bytes, as they are served or written."""
+        message = self.message
+        return message.encoded() if isinstance(message, Manifest) else encode(message)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """Everything that one host gives to one way of delivery.
 
-    `age` sorts hosts that claim one name (a listener's socket): the lowest has it.
+    `age` sorts hosts that claim one name (a listener's socket): the lowest has it. `held`: nothing
+    of it is decided, everything that there was stays.
     """
 
     age: tuple[str, ...] = ()
     drafts: tuple[Draft, ...] = ()
     withheld: frozenset[DraftId] = frozenset()
     findings: tuple[Finding, ...] = ()
+    held: bool = False
 
     def __add__(self, other: Output) -> Output:
         return Output(
@@ -61,6 +102,7 @@ class Output:
             drafts=self.drafts + other.drafts,
             withheld=self.withheld | other.withheld,
             findings=self.findings + other.findings,
+            held=self.held or other.held,
         )
 
 

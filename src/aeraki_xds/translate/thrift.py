@@ -34,22 +34,29 @@ from aeraki_xds.mesh.names import NO_SUBSET, Host, RouteName, cluster_name, rout
 from aeraki_xds.mesh.objects import MetaRouter, StringMatch, key_of
 from aeraki_xds.mesh.problems import Problem, warning
 from aeraki_xds.mesh.rules import Rule, Target
-from aeraki_xds.translate.destinations import Route, cluster_needs, resolve, share
+from aeraki_xds.mesh.service import Service
+from aeraki_xds.translate.destinations import (
+    Destination,
+    Route,
+    cluster_needs,
+    resolve,
+    share,
+)
 from aeraki_xds.translate.output import Draft, DraftId, Output, found
 
 FILTER = "envoy.filters.network.thrift_proxy"
 _TYPE = type_url(RouteConfiguration())
 
 
-def route_id(host: Host, port: int) -> DraftId:
+def route_id(service: Service, port: int) -> DraftId:
     """Under what the routes of a port are served."""
-    return DraftId(_TYPE, route_name(host, port))
+    return DraftId(_TYPE, route_name(service.spelled, port))
 
 
-def filter_of(host: Host, port: int) -> Filter:
+def filter_of(service: Service, port: int) -> Filter:
     """The network filter of a Thrift port. It never changes while the port exists."""
     proxy = ThriftProxy(
-        stat_prefix=cluster_name(host, port),
+        stat_prefix=cluster_name(service.spelled, port),
         trds=Trds(
             config_source=ConfigSource(
                 ads=AggregatedConfigSource(),
@@ -57,7 +64,7 @@ def filter_of(host: Host, port: int) -> Filter:
                 # The listener is served only while its routes are: there is nothing to time out.
                 initial_fetch_timeout=timedelta(0),
             ),
-            route_config_name=route_name(host, port),
+            route_config_name=route_name(service.spelled, port),
         ),
         thrift_filters=[
             ThriftFilter(name="envoy.filters.thrift.router", typed_config=pack(Router()))
@@ -66,22 +73,22 @@ def filter_of(host: Host, port: int) -> Filter:
     return Filter(name=FILTER, typed_config=pack(proxy))
 
 
-def routes_of(graph: Graph, host: Host, port: int) -> Output:
+def routes_of(graph: Graph, service: Service, port: int) -> Output:
     """The TRDS resource of a Thrift port."""
-    identity = route_id(host, port)
-    routing = graph.routing(host)
+    identity = route_id(service, port)
+    routing = graph.routing(service.host)
     if routing.held:
         return Output(withheld=frozenset({identity}), findings=routing.findings)
-    rules = (_default_rule(host),) if routing.by_default else routing.rules
+    rules = (_default_rule(service.host),) if routing.by_default else routing.rules
     routes, problems = resolve(graph, rules, port, needs_clusters=True)
     findings = routing.findings
     if routing.router is not None:
         key = key_of(routing.router)
-        findings += found(key, _unexpressed(routing, rules)) + found(key, problems)
+        findings += found(key, unexpressed(routing, rules)) + found(key, problems)
     if problems:
         return Output(withheld=frozenset({identity}), findings=findings)
-    kept = [route for route in routes if _is_expressible(route.rule)]
-    table = table_of(route_name(host, port), kept)
+    kept = [route for route in routes if is_expressible(route.rule)]
+    table = table_of(route_name(service.spelled, port), kept)
     return Output(drafts=(Draft.of(identity.name, table, cluster_needs(kept)),), findings=findings)
 
 
@@ -92,7 +99,7 @@ def table_of(name: RouteName, routes: Iterable[Route]) -> RouteConfiguration:
         routes=[
             ThriftRoute(match=match, route=_action(route))
             for route in routes
-            if (match := _match(route.rule)) is not None
+            if (match := match_of(route.rule)) is not None
         ],
     )
 
@@ -102,12 +109,12 @@ def _default_rule(host: Host) -> Rule:
     return Rule(field="", targets=(target,))
 
 
-def _is_expressible(rule: Rule) -> bool:
+def is_expressible(rule: Rule) -> bool:
     """Whether the filter knows the rule's match, and the rule says where calls go."""
-    return _match(rule) is not None and bool(rule.targets)
+    return match_of(rule) is not None and bool(rule.targets)
 
 
-def _match(rule: Rule) -> RouteMatch | None:
+def match_of(rule: Rule) -> RouteMatch | None:
     """Method, service, or both as `service:method`; None for what the filter cannot match."""
     attributes = dict(rule.attributes)
     method = _exact(attributes.pop("method", None))
@@ -119,6 +126,11 @@ def _match(rule: Rule) -> RouteMatch | None:
     return RouteMatch(method_name=f"{service}:{method}" if service else method)
 
 
+def sharing(destinations: tuple[Destination, ...]) -> tuple[Destination, ...]:
+    """Who gets a share: the filter refuses a weight of 0. All, where nobody has a weight."""
+    return tuple(each for each in destinations if each.weight > 0) or destinations
+
+
 def _exact(match: StringMatch | None) -> str | None:
     """The exact value of an attribute, empty when there is no such attribute, None otherwise."""
     if match is None:
@@ -126,9 +138,10 @@ def _exact(match: StringMatch | None) -> str | None:
     return match.exact or None
 
 
-def _unexpressed(routing: Routing, rules: Iterable[Rule]) -> Iterable[Problem]:
+def unexpressed(routing: Routing, rules: Iterable[Rule]) -> Iterable[Problem]:
+    """What the filter cannot carry out, rule by rule and for the router as a whole."""
     for rule in rules:
-        if _match(rule) is None:
+        if match_of(rule) is None:
             names = ", ".join(name for name, _ in rule.attributes)
             message = (
                 f"Envoy's Thrift filter matches only method and service, exactly; the route is "
@@ -147,7 +160,7 @@ def _unexpressed(routing: Routing, rules: Iterable[Rule]) -> Iterable[Problem]:
             ("spec.globalRateLimit", spec.global_rate_limit),
         ):
             if limit is not None:
-                yield warning(field, "rate limits are not enforced on stock Envoy yet")
+                yield warning(field, "is not enforced on stock Envoy")
 
 
 def _action(route: Route) -> RouteAction:
@@ -158,8 +171,7 @@ def _action(route: Route) -> RouteAction:
                 cluster=route.mirror, runtime_fraction=share(route.rule.mirror_percent)
             )
         ]
-    # The filter refuses a weight of 0: who gets no share is left out.
-    weighted = [each for each in route.destinations if each.weight > 0] or route.destinations
+    weighted = sharing(route.destinations)
     if len(weighted) == 1:
         action.cluster = weighted[0].cluster
     else:

@@ -27,10 +27,14 @@ from aeraki_xds.mesh.objects.aeraki import (
     StringMatch,
     TokenBucket,
 )
-from aeraki_xds.mesh.objects.base import Duration, Metadata
+from aeraki_xds.mesh.objects.base import Duration, Metadata, Password
+from aeraki_xds.mesh.objects.dubbo import DubboAuthorizationPolicy, DubboAuthorizationPolicySpec
 from aeraki_xds.mesh.objects.istio import (
     DestinationRule,
     DestinationRuleSpec,
+    Gateway,
+    GatewayServer,
+    GatewaySpec,
     HttpMatch,
     HttpRoute,
     LoadBalancer,
@@ -38,22 +42,63 @@ from aeraki_xds.mesh.objects.istio import (
     ServiceEntry,
     ServiceEntrySpec,
     ServicePort,
+    SyntheticServiceEntry,
     TrafficPolicy,
     VirtualService,
     VirtualServiceSpec,
     WorkloadEndpoint,
+    WorkloadSelector,
+)
+from aeraki_xds.mesh.objects.kubernetes import (
+    KubernetesPort,
+    KubernetesService,
+    KubernetesServiceSpec,
+    MeshConfig,
+    MeshConfigSpec,
+    Secret,
+)
+from aeraki_xds.mesh.objects.redis import (
+    RedisDestination,
+    RedisDestinationSpec,
+    RedisService,
+    RedisServiceSpec,
 )
 
-MeshObject = ServiceEntry | VirtualService | DestinationRule | MetaRouter | ApplicationProtocol
+MeshObject = (
+    ServiceEntry
+    | VirtualService
+    | DestinationRule
+    | Gateway
+    | MetaRouter
+    | ApplicationProtocol
+    | RedisService
+    | RedisDestination
+    | DubboAuthorizationPolicy
+    | KubernetesService
+    | Secret
+    | MeshConfig
+)
 
 OBJECT_TYPES: Final[dict[tuple[str, Kind], type[MeshObject]]] = {
     ("networking.istio.io", Kind.SERVICE_ENTRY): ServiceEntry,
     ("networking.istio.io", Kind.VIRTUAL_SERVICE): VirtualService,
     ("networking.istio.io", Kind.DESTINATION_RULE): DestinationRule,
+    ("networking.istio.io", Kind.GATEWAY): Gateway,
     ("metaprotocol.aeraki.io", Kind.META_ROUTER): MetaRouter,
     ("metaprotocol.aeraki.io", Kind.APPLICATION_PROTOCOL): ApplicationProtocol,
+    ("redis.aeraki.io", Kind.REDIS_SERVICE): RedisService,
+    ("redis.aeraki.io", Kind.REDIS_DESTINATION): RedisDestination,
+    ("dubbo.aeraki.io", Kind.DUBBO_AUTHORIZATION_POLICY): DubboAuthorizationPolicy,
+    ("", Kind.SERVICE): KubernetesService,
+    ("", Kind.SECRET): Secret,
+    ("", Kind.CONFIG_MAP): MeshConfig,
 }
 """API group and kind → the Struct that holds it."""
+
+_KINDS: Final[dict[type[MeshObject], Kind]] = {
+    **{struct: kind for (_, kind), struct in OBJECT_TYPES.items()},
+    SyntheticServiceEntry: Kind.SERVICE,
+}
 
 CLUSTER_SCOPED: Final = frozenset({Kind.APPLICATION_PROTOCOL})
 """Kinds whose namespace means nothing (specification §1.0)."""
@@ -61,7 +106,7 @@ CLUSTER_SCOPED: Final = frozenset({Kind.APPLICATION_PROTOCOL})
 
 def kind_of(item: MeshObject) -> Kind:
     """The kind of an object."""
-    return Kind(type(item).__name__)
+    return _KINDS[type(item)]
 
 
 def key_of(item: MeshObject) -> Key:
@@ -89,31 +134,49 @@ __all__ = [
     "DestinationRule",
     "DestinationRuleSpec",
     "DestinationWeight",
+    "DubboAuthorizationPolicy",
+    "DubboAuthorizationPolicySpec",
     "Duration",
+    "Gateway",
+    "GatewayServer",
+    "GatewaySpec",
     "GlobalRateLimit",
     "HttpMatch",
     "HttpRoute",
     "KeyValue",
+    "KubernetesPort",
+    "KubernetesService",
+    "KubernetesServiceSpec",
     "LoadBalancer",
     "LocalRateLimit",
+    "MeshConfig",
+    "MeshConfigSpec",
     "MeshObject",
     "MetaRoute",
     "MetaRouteMatch",
     "MetaRouter",
     "MetaRouterSpec",
     "Metadata",
+    "Password",
     "Percent",
     "PortSelector",
+    "RedisDestination",
+    "RedisDestinationSpec",
+    "RedisService",
+    "RedisServiceSpec",
     "RuleSubset",
+    "Secret",
     "ServiceEntry",
     "ServiceEntrySpec",
     "ServicePort",
     "StringMatch",
+    "SyntheticServiceEntry",
     "TokenBucket",
     "TrafficPolicy",
     "VirtualService",
     "VirtualServiceSpec",
     "WorkloadEndpoint",
+    "WorkloadSelector",
     "age",
     "key_of",
     "kind_of",

@@ -7,19 +7,17 @@ import msgspec
 from aeraki_xds.mesh.objects.base import Duration, Metadata
 
 
-class _Aeraki(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True
-):
+class Aeraki(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Base of Aeraki's types: a field that we do not know is an error, not a silent no-op."""
 
 
-class PortSelector(_Aeraki, frozen=True):
+class PortSelector(Aeraki, frozen=True):
     """A service port by number; `port: {}` is 0 and refused by validation (V11)."""
 
     number: int = 0
 
 
-class Destination(_Aeraki, frozen=True):
+class Destination(Aeraki, frozen=True):
     """Where calls go. `port` unset means the port that the route is generated for."""
 
     host: str = ""
@@ -27,41 +25,46 @@ class Destination(_Aeraki, frozen=True):
     port: PortSelector | None = None
 
 
-class DestinationWeight(_Aeraki, frozen=True):
+class DestinationWeight(Aeraki, frozen=True):
     """A destination and its share in per cent."""
 
     destination: Destination | None = None
     weight: int = 0
 
 
-class StringMatch(_Aeraki, frozen=True):
+class StringMatch(Aeraki, frozen=True):
     """`exact`, `prefix` or `regex`; the empty object `{}` means that the attribute is present."""
 
     exact: str | None = None
     prefix: str | None = None
     regex: str | None = None
 
+    @property
+    def is_presence(self) -> bool:
+        """Whether it only asks that the attribute is there."""
+        return self.exact is None and self.prefix is None and self.regex is None
 
-class MetaRouteMatch(_Aeraki, frozen=True):
+
+class MetaRouteMatch(Aeraki, frozen=True):
     """All attributes must match; an absent or empty match matches everything."""
 
     attributes: dict[str, StringMatch] = {}
 
 
-class Percent(_Aeraki, frozen=True):
+class Percent(Aeraki, frozen=True):
     """A share in per cent, 0 < value ≤ 100."""
 
     value: float = 0.0
 
 
-class KeyValue(_Aeraki, frozen=True):
+class KeyValue(Aeraki, frozen=True):
     """A mutation of a request or a response; what it means belongs to the codec."""
 
     key: str = ""
     value: str = ""
 
 
-class MetaRoute(_Aeraki, frozen=True):
+class MetaRoute(Aeraki, frozen=True):
     """One rule: the first that matches decides."""
 
     name: str = ""
@@ -73,7 +76,7 @@ class MetaRoute(_Aeraki, frozen=True):
     response_mutation: tuple[KeyValue, ...] = ()
 
 
-class TokenBucket(_Aeraki, frozen=True):
+class TokenBucket(Aeraki, frozen=True):
     """A bucket of `max_tokens`, refilled by `tokens_per_fill` every `fill_interval`."""
 
     max_tokens: int = 0
@@ -81,28 +84,28 @@ class TokenBucket(_Aeraki, frozen=True):
     fill_interval: Duration | None = None
 
 
-class RateLimitCondition(_Aeraki, frozen=True):
+class RateLimitCondition(Aeraki, frozen=True):
     """A bucket of its own for the calls that match."""
 
     match: MetaRouteMatch | None = None
     token_bucket: TokenBucket | None = None
 
 
-class LocalRateLimit(_Aeraki, frozen=True):
+class LocalRateLimit(Aeraki, frozen=True):
     """Limits kept inside one proxy."""
 
     token_bucket: TokenBucket | None = None
     conditions: tuple[RateLimitCondition, ...] = ()
 
 
-class RateLimitDescriptor(_Aeraki, frozen=True):
+class RateLimitDescriptor(Aeraki, frozen=True):
     """Which property of a call becomes which descriptor of the rate limit service."""
 
     property: str = ""
     descriptor_key: str = ""
 
 
-class GlobalRateLimit(_Aeraki, frozen=True):
+class GlobalRateLimit(Aeraki, frozen=True):
     """Limits kept by a rate limit service, named by its Envoy cluster."""
 
     match: MetaRouteMatch | None = None
@@ -113,7 +116,7 @@ class GlobalRateLimit(_Aeraki, frozen=True):
     descriptors: tuple[RateLimitDescriptor, ...] = ()
 
 
-class MetaRouterSpec(_Aeraki, frozen=True):
+class MetaRouterSpec(Aeraki, frozen=True):
     """How calls to one host are routed and limited."""
 
     hosts: tuple[str, ...] = ()
@@ -131,7 +134,7 @@ class MetaRouter(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     spec: MetaRouterSpec = MetaRouterSpec()
 
 
-class ApplicationProtocolSpec(_Aeraki, frozen=True):
+class ApplicationProtocolSpec(Aeraki, frozen=True):
     """A protocol name, as in port names, and the codec that data planes know it by."""
 
     protocol: str = ""

@@ -1,4 +1,4 @@
-"""What every kind shares: metadata, and durations in Go's spelling."""
+"""What every kind shares: metadata, durations in Go's spelling, and words that nobody may see."""
 
 from __future__ import annotations
 
@@ -72,6 +72,28 @@ class Duration:
 
     def __repr__(self) -> str:
         return f"Duration({self.nanoseconds})"
+
+
+class Password:
+    """A word that is never printed: `reveal` is the only way to it."""
+
+    __slots__ = ("_word",)
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+
+    def reveal(self) -> str:
+        """The word itself, for the configuration of a proxy."""
+        return self._word
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Password) and self._word == other._word
+
+    def __hash__(self) -> int:
+        return hash(self._word)
+
+    def __repr__(self) -> str:
+        return "Password(…)"
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

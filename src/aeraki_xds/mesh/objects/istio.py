@@ -1,4 +1,4 @@
-"""The Istio kinds that we read: ServiceEntry, VirtualService, DestinationRule.
+"""The Istio kinds that we read: ServiceEntry, VirtualService, DestinationRule, Gateway.
 
 Only what some translation uses is modelled; everything else in these objects is Istio's business
 and is skipped. Versions v1, v1beta1 and v1alpha3 have the same fields.
@@ -11,6 +11,9 @@ from typing import Literal
 import msgspec
 
 from aeraki_xds.mesh.objects.base import Duration, Metadata
+
+Resolution = Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]
+"""How the endpoints of a service are found."""
 
 
 class _Istio(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -36,14 +39,21 @@ class WorkloadEndpoint(_Istio, frozen=True):
     locality: str = ""
 
 
+class WorkloadSelector(_Istio, frozen=True):
+    """The workloads that serve: those with all these labels."""
+
+    labels: dict[str, str] = {}
+
+
 class ServiceEntrySpec(_Istio, frozen=True):
     """A service of the mesh."""
 
     hosts: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     ports: tuple[ServicePort, ...] = ()
-    resolution: Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"] = "NONE"
+    resolution: Resolution = "NONE"
     endpoints: tuple[WorkloadEndpoint, ...] = ()
+    workload_selector: WorkloadSelector | None = None
     export_to: tuple[str, ...] = ()
 
 
@@ -52,6 +62,14 @@ class ServiceEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     metadata: Metadata
     spec: ServiceEntrySpec = ServiceEntrySpec()
+
+
+class SyntheticServiceEntry(ServiceEntry, frozen=True, kw_only=True, rename="camel"):
+    """What a Kubernetes Service means to Istio (`mesh.synthetic`). `target_names` are the ports, by
+    number, whose target is the named port of a container.
+    """
+
+    target_names: dict[int, str] = {}
 
 
 class IstioPortSelector(_Istio, frozen=True):
@@ -211,3 +229,32 @@ class DestinationRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
     metadata: Metadata
     spec: DestinationRuleSpec = DestinationRuleSpec()
+
+
+class GatewayPort(_Istio, frozen=True):
+    """A port that a gateway listens on; its name says the protocol (`mesh.ports`)."""
+
+    number: int = 0
+    name: str = ""
+    protocol: str = ""
+
+
+class GatewayServer(_Istio, frozen=True):
+    """What a gateway offers on a port."""
+
+    port: GatewayPort | None = None
+    hosts: tuple[str, ...] = ()
+
+
+class GatewaySpec(_Istio, frozen=True):
+    """Which proxies are the gateway, and what they offer."""
+
+    selector: dict[str, str] = {}
+    servers: tuple[GatewayServer, ...] = ()
+
+
+class Gateway(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """networking.istio.io Gateway."""
+
+    metadata: Metadata
+    spec: GatewaySpec = GatewaySpec()

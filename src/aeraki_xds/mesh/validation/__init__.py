@@ -16,12 +16,28 @@ from typing import TYPE_CHECKING, assert_never
 from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
+    DubboAuthorizationPolicy,
+    Gateway,
+    KubernetesService,
+    MeshConfig,
     MeshObject,
     MetaRouter,
+    RedisDestination,
+    RedisService,
+    Secret,
     ServiceEntry,
     VirtualService,
 )
-from aeraki_xds.mesh.validation import istio, metarouter, names, protocol, serviceentry
+from aeraki_xds.mesh.validation import (
+    dubbo,
+    istio,
+    kubernetes,
+    metarouter,
+    names,
+    protocol,
+    redis,
+    serviceentry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +62,20 @@ def _spec(item: MeshObject) -> Iterator[Problem]:
             return istio.virtual_service(item.spec)
         case DestinationRule():
             return istio.destination_rule(item.spec)
+        case Gateway():
+            return istio.gateway(item.spec)
+        case RedisService():
+            return redis.service(item.spec)
+        case RedisDestination():
+            return redis.destination(item.spec)
+        case DubboAuthorizationPolicy():
+            return dubbo.check(item.spec)
+        case KubernetesService():
+            return kubernetes.service(item.spec)
+        case MeshConfig():
+            return kubernetes.mesh_config(item.spec)
+        case Secret():  # decoding has said all that can be said without printing it
+            return iter(())
         case _:
             assert_never(item)
 

@@ -1,27 +1,25 @@
-"""DestinationRule and VirtualService: only what our own translations rely on.
+"""DestinationRule, VirtualService and Gateway: only what our own translations rely on.
 
 The rest of these objects is Istio's to judge; most of what a cluster holds of them concerns HTTP.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from aeraki_xds.mesh.objects import Duration
 from aeraki_xds.mesh.problems import Problem, error, warning
-from aeraki_xds.mesh.validation import names
+from aeraki_xds.mesh.validation import amounts, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aeraki_xds.mesh.objects import (
         DestinationRuleSpec,
+        GatewaySpec,
         HttpRoute,
         TrafficPolicy,
         VirtualServiceSpec,
     )
-
-_MIN_CONNECT_TIMEOUT: Final = Duration.parse("1ms")  # Istio's own; Envoy refuses 0 and less
 
 
 def destination_rule(spec: DestinationRuleSpec) -> Iterator[Problem]:
@@ -42,9 +40,8 @@ def destination_rule(spec: DestinationRuleSpec) -> Iterator[Problem]:
 def _policy(policy: TrafficPolicy | None, field: str) -> Iterator[Problem]:
     pool = policy.connection_pool if policy else None
     timeout = pool.tcp.connect_timeout if pool and pool.tcp else None
-    if timeout is not None and timeout < _MIN_CONNECT_TIMEOUT:
-        where = f"{field}.connectionPool.tcp.connectTimeout"
-        yield error(where, f"must be at least 1ms, is {timeout.nanoseconds / 1e6:g}ms")
+    if timeout is not None:
+        yield from amounts.timeout(timeout, f"{field}.connectionPool.tcp.connectTimeout")
 
 
 def virtual_service(spec: VirtualServiceSpec) -> Iterator[Problem]:
@@ -73,3 +70,10 @@ def _http(route: HttpRoute, field: str) -> Iterator[Problem]:
         yield error(f"{field}.route", "every weight is 0, so no call could go anywhere")
     if route.mirror is not None and not route.mirror.host:
         yield error(f"{field}.mirror.host", "is missing: say where the copies go")
+
+
+def gateway(spec: GatewaySpec) -> Iterator[Problem]:
+    """What is odd about a Gateway: a server that is none."""
+    for i, server in enumerate(spec.servers):
+        if server.port is None:
+            yield warning(f"spec.servers[{i}].port", "is missing: the server offers nothing")

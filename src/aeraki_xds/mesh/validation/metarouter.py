@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aeraki_xds.mesh.problems import Problem, error, warning
-from aeraki_xds.mesh.validation import matching, names, ratelimit
+from aeraki_xds.mesh.validation import amounts, matching, names, ratelimit
+from aeraki_xds.mesh.validation.amounts import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aeraki_xds.mesh.objects import Destination, KeyValue, MetaRoute, MetaRouterSpec
-
-_WHOLE: Final = 100  # per cent
 
 MAX_ROUTES: Final = 5000
 """Rules of one router. They are tried one after the other, for every call."""
@@ -90,11 +89,11 @@ def _destinations(route: MetaRoute, field: str) -> Iterator[Problem]:
             yield error(f"{where}.destination", "is missing: say where the calls go")
         else:
             yield from _destination(entry.destination, f"{where}.destination")
-        if not 0 <= entry.weight <= _WHOLE:  # V14
-            yield error(f"{where}.weight", f"must be from 0 to {_WHOLE}, is {entry.weight}")
+        if not 0 <= entry.weight <= WHOLE:  # V14
+            yield error(f"{where}.weight", f"must be from 0 to {WHOLE}, is {entry.weight}")
     total = sum(entry.weight for entry in route.route)
-    if len(route.route) > 1 and total != _WHOLE:  # V15
-        yield error(field, f"the weights add up to {total}, they must add up to {_WHOLE}")
+    if len(route.route) > 1 and total != WHOLE:  # V15
+        yield error(field, f"the weights add up to {total}, they must add up to {WHOLE}")
 
 
 def _destination(destination: Destination, field: str) -> Iterator[Problem]:
@@ -111,9 +110,7 @@ def _mirror_percentage(route: MetaRoute, field: str) -> Iterator[Problem]:
         return
     if route.mirror is None:  # V9
         yield error(field, "has no mirror to apply to: write mirror, or remove this")
-    value = route.mirror_percentage.value
-    if not 0 < value <= _WHOLE:  # V10; written so that NaN, which YAML can hold, fails
-        yield error(f"{field}.value", f"must be more than 0 and at most {_WHOLE}, is {value:g}")
+    yield from amounts.percentage(route.mirror_percentage.value, f"{field}.value")  # V10
 
 
 def _mutations(mutations: tuple[KeyValue, ...], field: str) -> Iterator[Problem]:

@@ -6,11 +6,12 @@ Host names follow Istio's reading (V3): letters of either case, one trailing dot
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from aeraki_xds.mesh.problems import Problem, error
+from aeraki_xds.mesh.problems import Problem, error, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from aeraki_xds.mesh.objects import Metadata
 
 MAX_PORT: Final = 65_535
-MAX_UINT32: Final = 2**32 - 1
-"""What protobuf's uint32 holds; a larger number could not be written into a message."""
-
 _MAX_HOST: Final = 255  # as Istio counts; DNS itself allows 253
 _MAX_LABEL: Final = 63
 _MAX_OBJECT_NAME: Final = 253
@@ -51,6 +49,15 @@ def is_object_name(value: str) -> bool:
     """A DNS-1123 subdomain: labels of lower case, joined by dots."""
     parts = value.split(".")
     return len(value) <= _MAX_OBJECT_NAME and all(_LOWER_LABEL.fullmatch(part) for part in parts)
+
+
+def is_address(value: str) -> bool:
+    """An IP address of either version."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def metadata(meta: Metadata) -> Iterator[Problem]:
@@ -98,6 +105,14 @@ def port(number: int, field: str) -> Iterator[Problem]:
     """A TCP port; 0 is what an empty selector comes to (V11)."""
     if not 1 <= number <= MAX_PORT:
         yield error(field, f"must be from 1 to {MAX_PORT}, is {number}")
+
+
+def protocol(port_name: str, field: str) -> Iterator[Problem]:
+    """What keeps a port's name from meaning the protocol that it seems to name (P-1)."""
+    _, _, rest = port_name.lower().partition("-")
+    if rest in ("metaprotocol", "metaprotocol-"):
+        message = f"{quoted(port_name)} names no application protocol: tcp-metaprotocol-<protocol>"
+        yield warning(field, message)
 
 
 def export_to(values: tuple[str, ...], namespace: str, field: str) -> Iterator[Problem]:

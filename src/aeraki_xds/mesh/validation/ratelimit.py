@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aeraki_xds.mesh.objects import Duration
 from aeraki_xds.mesh.problems import Problem, error
-from aeraki_xds.mesh.validation import matching
-from aeraki_xds.mesh.validation.names import MAX_UINT32
+from aeraki_xds.mesh.validation import amounts, matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,13 +50,8 @@ def _bucket(bucket: TokenBucket, field: str) -> Iterator[Problem]:
     if bucket.tokens_per_fill is None:
         yield error(f"{field}.tokensPerFill", "is missing: say how many calls each filling allows")
     else:
-        yield from _count(bucket.tokens_per_fill, f"{field}.tokensPerFill")
-    yield from _count(bucket.max_tokens, f"{field}.maxTokens")
-
-
-def _count(number: int, field: str) -> Iterator[Problem]:
-    if not 1 <= number <= MAX_UINT32:
-        yield error(field, f"must be from 1 to {MAX_UINT32}, is {number}")
+        yield from amounts.count(bucket.tokens_per_fill, f"{field}.tokensPerFill", least=1)
+    yield from amounts.count(bucket.max_tokens, f"{field}.maxTokens", least=1)
 
 
 def shared(limit: GlobalRateLimit, field: str) -> Iterator[Problem]:

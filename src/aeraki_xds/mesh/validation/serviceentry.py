@@ -10,7 +10,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from aeraki_xds.mesh.problems import Problem, error, warning
-from aeraki_xds.mesh.validation import names
+from aeraki_xds.mesh.validation import amounts, names
 from aeraki_xds.mesh.validation.names import quoted
 
 if TYPE_CHECKING:
@@ -52,14 +52,6 @@ def _is_network(text: str) -> bool:
     return True
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _ports(ports: tuple[ServicePort, ...]) -> Iterator[Problem]:
     numbers: dict[int, int] = {}
     by_name: dict[str, int] = {}
@@ -70,6 +62,7 @@ def _ports(ports: tuple[ServicePort, ...]) -> Iterator[Problem]:
             first = f"spec.ports[{numbers[port.number]}]"
             message = f"{port.number} is the number of {first} too: the first one is used"
             yield warning(f"{where}.number", message)
+        yield from names.protocol(port.name, f"{where}.name")
         if not port.name:
             message = "is empty: its protocol is told from its name, such as tcp-thrift"
             yield warning(f"{where}.name", message)
@@ -85,10 +78,10 @@ def _endpoint(
     endpoint: WorkloadEndpoint, field: str, resolution: str, declared: set[str]
 ) -> Iterator[Problem]:
     address = endpoint.address
-    if resolution == "STATIC" and not _is_address(address):
+    if resolution == "STATIC" and not names.is_address(address):
         message = f"must be an IP address as the resolution is STATIC, is {quoted(address)}"
         yield error(f"{field}.address", message)
-    elif not _is_address(address):
+    elif not names.is_address(address):
         yield from names.host(address, f"{field}.address")
     for name, number in endpoint.ports.items():
         where = f"{field}.ports[{name}]"
@@ -96,6 +89,4 @@ def _endpoint(
             known = ", ".join(sorted(declared)) or "none"
             yield error(where, f"no port of the service is named {quoted(name)} (known: {known})")
         yield from names.port(number, where)
-    if not 0 <= endpoint.weight <= names.MAX_UINT32:
-        message = f"must be from 0 to {names.MAX_UINT32}, is {endpoint.weight}"
-        yield error(f"{field}.weight", message)
+    yield from amounts.count(endpoint.weight, f"{field}.weight")

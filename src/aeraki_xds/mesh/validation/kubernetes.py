@@ -1,0 +1,46 @@
+"""Kubernetes' Service and Istio's mesh config: what our translations rely on.
+
+The API server has judged them already; a folder has none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aeraki_xds.mesh.problems import Problem, error
+from aeraki_xds.mesh.validation import names
+from aeraki_xds.mesh.validation.amounts import WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aeraki_xds.mesh.objects import KubernetesServiceSpec, MeshConfigSpec
+
+
+def service(spec: KubernetesServiceSpec) -> Iterator[Problem]:
+    """Everything wrong with a Service."""
+    for i, port in enumerate(spec.ports):
+        yield from names.port(port.port, f"spec.ports[{i}].port")
+        yield from names.protocol(port.name, f"spec.ports[{i}].name")
+        yield from _target_port(port.target_port, f"spec.ports[{i}].targetPort")
+
+
+def _target_port(target: object, field: str) -> Iterator[Problem]:
+    match target:
+        case None:
+            pass
+        case int() if not isinstance(target, bool):
+            yield from names.port(target, field)
+        case str() if target:
+            pass
+        case _:
+            yield error(field, f"must be from 1 to {names.MAX_PORT}, or the name of a port")
+
+
+def mesh_config(spec: MeshConfigSpec) -> Iterator[Problem]:
+    """Everything wrong with a mesh config, under its place in the ConfigMap."""
+    tracing = spec.default_config.tracing if spec.default_config else None
+    share = tracing.sampling if tracing else None
+    if share is not None and not 0 <= share <= WHOLE:  # written so that NaN fails
+        field = "data.mesh.defaultConfig.tracing.sampling"
+        yield error(field, f"must be from 0 to {WHOLE}, is {share:g}")
