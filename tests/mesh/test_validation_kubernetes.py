@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from aeraki_xds.mesh.objects import MeshConfig, MeshConfigSpec, Metadata
+from aeraki_xds.mesh.objects import (
+    KubernetesPort,
+    KubernetesService,
+    KubernetesServiceSpec,
+    MeshConfig,
+    MeshConfigSpec,
+    Metadata,
+)
 from aeraki_xds.mesh.objects.kubernetes import ProxyDefaults, Tracing
 from aeraki_xds.mesh.problems import Severity
 from aeraki_xds.mesh.validation import check
@@ -49,3 +56,16 @@ def test_what_is_traced_is_a_share(sampling: float | None, *, is_share: bool) ->
     problems = check(MeshConfig(metadata=Metadata(name="istio"), spec=spec))
     expected = [] if is_share else ["data.mesh.defaultConfig.tracing.sampling"]
     assert [problem.field for problem in problems] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "application", "is_said"),
+    [("cache", "redis", True), ("tcp-redis", "redis", False), ("web", "http", False)],
+)
+def test_the_protocol_of_a_port_is_told_from_its_name_alone(
+    name: str, application: str, *, is_said: bool
+) -> None:
+    port = KubernetesPort(port=1, name=name, app_protocol=application)
+    spec = KubernetesServiceSpec(ports=(port,))
+    problems = check(KubernetesService(metadata=Metadata(name="cache"), spec=spec))
+    assert [problem.field for problem in problems] == ["spec.ports[0].appProtocol"] * is_said

@@ -125,8 +125,8 @@ def _print_differences(
     paths: Sequence[Path], tenancy: Tenancy, delivery: EnvoyFilters, output: str
 ) -> None:
     """Each mend by itself against Aeraki's own output, and the whole."""
-    asked = delivery if delivery.mends else EnvoyFilters.of(CURRENT)
     before = replace(EnvoyFilters.of(AERAKI_1_4), namespace_scope=delivery.namespace_scope)
+    asked = EnvoyFilters.of(CURRENT) if delivery == before else delivery
     steps = {mend.value: replace(before, mends=frozenset({mend})) for mend in sorted(asked.mends)}
     if asked.redis_auth is not before.redis_auth:
         steps[f"redis-auth={asked.redis_auth}"] = replace(before, redis_auth=asked.redis_auth)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
-from aeraki_xds.ingest import kubernetes, shape
+from aeraki_xds.ingest import core_group, shape
 from aeraki_xds.mesh import validation
 from aeraki_xds.mesh.change import Rejected, Upsert
 from aeraki_xds.mesh.names import Key, Kind, Namespace
@@ -95,7 +95,7 @@ def _claim(document: Mapping[str, object]) -> _Claim | Unidentified | None:
         return Unidentified((*faults, *_name(name, "metadata.name")))
     group, _, version = api_version.rpartition("/")
     known = tuple(kind.value for of, kind in OBJECT_TYPES if of == group)
-    if kind == Kind.CONFIG_MAP and not kubernetes.holds_mesh_config(document):
+    if kind == Kind.CONFIG_MAP and not core_group.holds_mesh_config(document):
         return None
     if kind in known:
         return _Claim(group, version, Kind(kind))
@@ -169,9 +169,9 @@ def _read(
     """The object, as far as it has the shape, and what does not fit."""
     match claim.kind:
         case Kind.SECRET:
-            return kubernetes.secret(document)
+            return core_group.secret(document)
         case Kind.CONFIG_MAP:
-            return kubernetes.mesh_config(document)
+            return core_group.mesh_config(document)
         case _:
             return shape.read(document, OBJECT_TYPES[claim.group, claim.kind])
 

@@ -8,7 +8,7 @@ host, at least one route, an action on each: the data plane asserts nothing of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from aeraki_xds._proto.envoy.config.core.v3 import HeaderValue, HeaderValueOption
 from aeraki_xds._proto.envoy.config.route.v3 import (
@@ -28,8 +28,10 @@ from aeraki_xds._proto.envoy.type.matcher.v3 import RegexMatcher, RegexMatcherGo
 from aeraki_xds.encode import type_url
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import NO_SUBSET, Host, RouteName, route_name
-from aeraki_xds.mesh.objects import StringMatch, TrafficPolicy, key_of
+from aeraki_xds.mesh.objects import DestinationRule, StringMatch, TrafficPolicy, key_of
+from aeraki_xds.mesh.objects.istio import ConsistentHash
 from aeraki_xds.mesh.ports import Protocol
+from aeraki_xds.mesh.problems import Finding, warning
 from aeraki_xds.mesh.rules import Rule, Target
 from aeraki_xds.mesh.service import Service
 from aeraki_xds.translate.destinations import Destination, Route, resolve, share
@@ -63,6 +65,7 @@ def _resource(graph: Graph, service: Service, port: int) -> Output:
         assert routing.router is not None
         findings += found(key_of(routing.router), problems)
         return Output(withheld=frozenset({DraftId(_TYPE, name)}), findings=findings)
+    findings += tuple(dict.fromkeys(_unhashed(graph, routes)))
     return Output(drafts=(Draft.of(name, _table(graph, name, routes)),), findings=findings)
 
 
@@ -143,15 +146,29 @@ def _hash_policies(
 def _hash_key(graph: Graph, target: Target) -> str:
     """The attribute that a destination hashes by: its subset's own policy, else the service's."""
     rule = graph.destination_rule(target.host)
-    if rule is None:
-        return ""
+    hashing = _hashing(rule, target) if rule else None
+    return hashing.http_header_name if hashing else ""
+
+
+def _hashing(rule: DestinationRule, target: Target) -> ConsistentHash | None:
+    """How a destination's own DestinationRule chooses among endpoints, if by a hash."""
     subsets = (s.traffic_policy for s in rule.spec.subsets if s.name == target.subset)
     own: TrafficPolicy | None = next(subsets, None)
-    for policy in (own, rule.spec.traffic_policy):
-        balancer = policy.load_balancer if policy else None
-        if balancer is not None:
-            return balancer.consistent_hash.http_header_name if balancer.consistent_hash else ""
-    return ""
+    balancers = (
+        policy.load_balancer for policy in (own, rule.spec.traffic_policy) if policy is not None
+    )
+    balancer = next((each for each in balancers if each is not None), None)
+    return balancer.consistent_hash if balancer else None
+
+
+def _unhashed(graph: Graph, routes: Iterable[Route]) -> Iterator[Finding]:
+    """Hash keys that calls of MetaProtocol do not have."""
+    for target in (each.target for route in routes for each in route.destinations):
+        rule = graph.destination_rule(target.host)
+        hashing = _hashing(rule, target) if rule else None
+        if rule is not None and hashing is not None and not hashing.http_header_name:
+            text = f"consistentHash: calls of {target.host} can be hashed by httpHeaderName only"
+            yield Finding(key=key_of(rule), problem=warning("spec", text))
 
 
 def _mutation(pairs: Iterable[tuple[str, str]]) -> list[HeaderValueOption]:

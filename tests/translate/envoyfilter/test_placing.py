@@ -186,7 +186,7 @@ def test_a_limit_that_no_workload_can_enforce_is_said() -> None:
     for delivery in (LIKE_AERAKI, only(Mend.OWN_SELECTOR)):
         written = istio(service(selector="{}"), router(LIMIT), delivery=delivery)
         assert (INBOUND in written.filters) == (delivery is LIKE_AERAKI)
-        assert any("spec.localRateLimit: warning: is enforced by" in line for line in written.said)
+        assert any("spec.localRateLimit: warning: is not enforced" in line for line in written.said)
 
 
 @pytest.mark.parametrize(("target", "number"), [(8080, 8080), (None, 9090)])
@@ -199,8 +199,11 @@ def test_the_mend_puts_inbound_filters_where_the_workload_listens(
     chain = written.patch(INBOUND)["match"]["listener"]["filterChain"]
     assert chain["destinationPort"] == number
     assert written.value(INBOUND)["statPrefix"] == f"inbound|{number}||"
-    plain = istio(manifest).patch(INBOUND)["match"]["listener"]["filterChain"]
-    assert plain["destinationPort"] == 9090
+    like_aeraki = istio(manifest, router(LIMIT))
+    chain = like_aeraki.patch(INBOUND)["match"]["listener"]["filterChain"]
+    assert chain["destinationPort"] == 9090
+    for line in ("targetPort: warning: the inbound filter is at port 9090", "spec.localRateLimit"):
+        assert any(line in said for said in like_aeraki.said) == (number != 9090)
 
 
 def test_a_named_target_port_cannot_be_known_and_gives_no_inbound_filter() -> None:

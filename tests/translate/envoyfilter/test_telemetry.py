@@ -78,6 +78,7 @@ def test_a_format_that_is_no_object_gives_the_default_and_is_said(broken: str) -
         ("{defaultConfig: {tracing: {zipkin: {address: x}}}}", {}, {"value": 1}),
         ("{defaultConfig: {tracing: {sampling: 0}}}", {}, {}),
         ("{defaultConfig: {tracing: {sampling: 2.5}}}", {"value": 2.5}, {"value": 2.5}),
+        ("{defaultConfig: null}", {"value": 1}, {"value": 1}),
         ("{defaultConfig: {tracing: null}}", {"value": 1}, {"value": 1}),
     ],
 )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aeraki_xds.mesh.problems import Problem, error
+from aeraki_xds.mesh.ports import Protocol, parse_port_name
+from aeraki_xds.mesh.problems import Problem, error, warning
 from aeraki_xds.mesh.validation import names
 from aeraki_xds.mesh.validation.amounts import WHOLE
 
@@ -22,6 +23,9 @@ def service(spec: KubernetesServiceSpec) -> Iterator[Problem]:
     for i, port in enumerate(spec.ports):
         yield from names.port(port.port, f"spec.ports[{i}].port")
         yield from names.protocol(port.name, f"spec.ports[{i}].name")
+        if port.app_protocol in set(Protocol) and parse_port_name(port.name) is None:
+            message = f"is not read: the protocol is told from the name, tcp-{port.app_protocol}"
+            yield warning(f"spec.ports[{i}].appProtocol", message)
         yield from _target_port(port.target_port, f"spec.ports[{i}].targetPort")
 
 

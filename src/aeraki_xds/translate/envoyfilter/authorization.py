@@ -66,7 +66,7 @@ def authorization(site: Site) -> Authorization:
         return Authorization(held=True, findings=findings)
     policies = [policy for namespace in scopes for policy in _policies(site, namespace)]
     domains = _trust_domains(site)
-    message = f"{site.host} has no selector, so no proxy enforces it"
+    message = f"no inbound filter is where the workloads of {site.host} listen: none enforces it"
     return Authorization(
         filters=tuple(
             _filter(action, chosen, domains)

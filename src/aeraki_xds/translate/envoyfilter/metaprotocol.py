@@ -203,9 +203,8 @@ def _said_of(site: Site, router: MetaRouter) -> Iterator[Finding]:
 
 
 def _nobody(router: MetaRouter) -> tuple[Finding, ...]:
-    return _of_limits(
-        router, "is enforced by the workloads of the service, and none can be told by a selector"
-    )
+    text = "is not enforced: there is no inbound filter where the workloads of the service listen"
+    return _of_limits(router, text)
 
 
 def _crowded(site: Site, router: MetaRouter) -> tuple[Finding, ...]:

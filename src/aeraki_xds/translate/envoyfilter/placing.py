@@ -50,7 +50,11 @@ def place(site: Site, generated: Generated) -> Output:
             findings.append(site.finding(placed))
         else:
             drafts += placed
-        if isinstance(placed, Problem) or not placed or labels == _NOBODY:
+        nowhere = isinstance(placed, Problem) or not placed or labels == _NOBODY
+        elsewhere = None if nowhere else _elsewhere(site)
+        if elsewhere is not None:
+            findings.append(site.finding(elsewhere))
+        if nowhere or elsewhere is not None:
             findings += generated.enforcing
     return Output(drafts=tuple(drafts), findings=tuple(findings), held=generated.held)
 
@@ -149,9 +153,12 @@ def _inbound(
 
 
 def inbound_number(port: Port, delivery: EnvoyFilters) -> int | Problem:
+    """Where the inbound filter of a port is."""
+    return workload_port(port) if delivery.has(Mend.TARGET_PORT) else port.number
+
+
+def workload_port(port: Port) -> int | Problem:
     """The port that the workload listens on, by which Istio names its inbound chain."""
-    if not delivery.has(Mend.TARGET_PORT):
-        return port.number
     entry = port.entry
     if isinstance(entry, SyntheticServiceEntry) and port.number in entry.target_names:
         text = (
@@ -166,6 +173,21 @@ def inbound_number(port: Port, delivery: EnvoyFilters) -> int | Problem:
         text = "endpoints listen on different ports: no inbound filter"
         return warning("spec.endpoints", text)
     return numbers.pop()
+
+
+def _elsewhere(site: Site) -> Problem | None:
+    """That Aeraki puts the inbound filter at a port on which the workload does not listen (M-4)."""
+    if site.has(Mend.TARGET_PORT):
+        return None
+    number = workload_port(site.port)
+    if number == site.number:
+        return None
+    where = "another" if isinstance(number, Problem) else str(number)
+    text = (
+        f"the inbound filter is at port {site.number}, as Aeraki's; the workload listens on "
+        f"{where} (--with target-port)"
+    )
+    return warning(f"{site.port.field}.targetPort", text)
 
 
 def crowding(site: Site) -> list[ServiceEntry]:
