@@ -36,7 +36,9 @@ class Desk:
         server: Server,
         readiness: Readiness,
         xds: XdsServer,
+        admin: AdminServer,
     ) -> None:
+        self.admin = admin
         self.client = client
         self.pipeline = pipeline
         self.server = server
@@ -113,7 +115,7 @@ async def opened() -> AsyncIterator[Desk]:
     host, port = await admin.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
-            made = Desk(client, pipeline, server, readiness, xds)
+            made = Desk(client, pipeline, server, readiness, xds, admin)
             made.scopes = scopes
             yield made
     finally:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from aeraki_xds.ingest.event import SourceLost, Unreadable
@@ -37,10 +38,24 @@ EMPTY = {"offset": 0, "total": 0, "truncated": False}
 @pytest.mark.parametrize("index", ["/", "/debug", "/debug/list"])
 async def test_the_index_names_every_page(desk: Desk, index: str) -> None:
     paths = (await desk.get(index))["paths"]
-    assert sorted(paths) == [*PAGES, "/healthz", "/metrics", "/readyz"]
+    assert sorted(paths) == [*PAGES, "/healthz", "/metrics", "/ready", "/readyz"]
     await desk.say(SYNCED)
     for path in paths:
         assert await desk.text(path)
+
+
+async def test_probes_have_an_address_of_their_own_where_nothing_else_is(desk: Desk) -> None:
+    host, port = await desk.admin.start_probes("127.0.0.1", 0)
+    async with aiohttp.ClientSession(f"http://{host}:{port}") as everyone:
+        for path, status in (
+            *(("/healthz", 200), ("/metrics", 200), ("/ready", 503), ("/readyz", 503)),
+            *((page, 404) for page in (*PAGES, "/", "/debug")),
+        ):
+            async with everyone.get(path) as response:
+                assert (path, response.status) == (path, status)
+        await desk.say(SYNCED)
+        async with everyone.get("/ready") as response:
+            assert response.status == 200
 
 
 async def test_a_browser_is_shown_the_index_as_links(desk: Desk) -> None:

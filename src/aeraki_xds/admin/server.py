@@ -3,7 +3,8 @@
 In: the pipeline and the hub, which it only reads. Out: `/healthz` (the process answers), `/readyz`
 (every source was synced once, and the server is not about to stop), `/metrics`, and the pages that
 `/debug` lists, named as istiod names them. Every page takes `?pretty`; lists are paged (`?limit=`,
-`?offset=`) and say so.
+`?offset=`) and say so. The first three, and `/ready` as Aeraki calls it, can also be had on an
+address of their own, which all may reach.
 Guaranteed: text of others is escaped and bounded before it is here, and no browser takes it for
 HTML; an error is JSON too, and says what to write instead; a long page holds no stream up.
 """
@@ -14,7 +15,7 @@ import asyncio
 import contextlib
 import html
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -77,30 +78,31 @@ class AdminServer:
             "/debug/syncz": _Page(proxies.syncz, "what each proxy was sent, ACKed and NACKed"),
             "/debug/tasks": _Page(tasks, "asyncio tasks and where they wait"),
         }
-        application = web.Application(middlewares=[_explained])
-        application.add_routes(
-            [
-                web.get("/", self._index),
-                web.get("/debug", self._index),
-                web.get("/healthz", self._healthz),
-                web.get("/metrics", self._exposed),
-                web.get("/readyz", self._readyz),
-                *(web.get(path, _answering(page)) for path, page in self._pages.items()),
-            ]
-        )
-        self._runner = web.AppRunner(application, access_log=None)
+        probes = [
+            web.get("/healthz", self._healthz),
+            web.get("/metrics", self._exposed),
+            web.get("/ready", self._readyz),
+            web.get("/readyz", self._readyz),
+        ]
+        pages = [web.get(path, _answering(page)) for path, page in self._pages.items()]
+        index = [web.get("/", self._index), web.get("/debug", self._index)]
+        self._runner = _runner([*index, *probes, *pages])
+        self._probes = _runner(probes)
         self._measuring: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Bind and listen; port 0 picks one. Returns the real address. Raises OSError."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        bound = await _listen(self._runner, host, port)
         self._measuring = asyncio.create_task(self._lag.run(), name="event loop lag")
-        name = self._runner.addresses[0]
-        return str(name[0]), int(name[1])
+        return bound
+
+    async def start_probes(self, host: str, port: int) -> tuple[str, int]:
+        """Listen for what may be asked by everyone, likewise. It stays open as long."""
+        return await _listen(self._probes, host, port)
 
     async def close(self) -> None:
         """Stop serving."""
+        await self._probes.cleanup()
         if self._measuring is not None:
             self._measuring.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -112,6 +114,7 @@ class AdminServer:
         listed |= {
             "/healthz": "the process answers",
             "/metrics": "what was counted, for Prometheus",
+            "/ready": "the same as /readyz",
             "/readyz": "every source was synced once, and the server is not about to stop",
         }
         return {"paths": dict(sorted(listed.items()))}
@@ -144,6 +147,19 @@ class AdminServer:
     async def _exposed(self, _request: web.Request) -> web.Response:
         headers = {**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST}
         return web.Response(body=self._metrics.text(), headers=headers)
+
+
+def _runner(routes: Iterable[web.RouteDef]) -> web.AppRunner:
+    application = web.Application(middlewares=[_explained])
+    application.add_routes(routes)
+    return web.AppRunner(application, access_log=None)
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> tuple[str, int]:
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    name = runner.addresses[0]
+    return str(name[0]), int(name[1])
 
 
 def _answering(page: _Page) -> Handler:
