@@ -92,6 +92,19 @@ class Istio:
         return list(self._ledger.in_force.values())
 
 
+RULES = pytest.mark.parametrize(
+    ("manifest", "about"),
+    [
+        (router(LIMIT), service()),
+        (CACHE, service("cache", "tcp-redis")),
+        (POLICY, service("greet", "tcp-dubbo")),
+        (mesh_config("{accessLogFile: /x}"), service()),
+    ],
+    ids=["router", "redis", "policy", "mesh-config"],
+)
+"""Objects that say something about the filters of a service, and the service."""
+
+
 def broken(manifest: str) -> str:
     """The object with something that cannot be read."""
     document = yaml.safe_load(manifest)
@@ -134,16 +147,7 @@ def test_a_secret_that_goes_never_takes_authentication_with_it() -> None:
     assert any(b"other" in each for each in changed.values())
 
 
-@pytest.mark.parametrize(
-    ("manifest", "about"),
-    [
-        (router(LIMIT), service()),
-        (CACHE, service("cache", "tcp-redis")),
-        (POLICY, service("greet", "tcp-dubbo")),
-        (mesh_config("{accessLogFile: /x}"), service()),
-    ],
-    ids=["router", "redis", "policy", "mesh-config"],
-)
+@RULES
 def test_an_object_that_breaks_leaves_what_it_said_in_force(manifest: str, about: str) -> None:
     mesh = Istio()
     written = mesh.hear(about, SECRET, manifest)
@@ -151,16 +155,7 @@ def test_an_object_that_breaks_leaves_what_it_said_in_force(manifest: str, about
     assert mesh.hear(broken(manifest)) == written
 
 
-@pytest.mark.parametrize(
-    ("manifest", "about"),
-    [
-        (router(LIMIT), service()),
-        (CACHE, service("cache", "tcp-redis")),
-        (POLICY, service("greet", "tcp-dubbo")),
-        (mesh_config("{accessLogFile: /x}"), service()),
-    ],
-    ids=["router", "redis", "policy", "mesh-config"],
-)
+@RULES
 def test_an_object_that_never_could_be_read_holds_what_it_is_about(
     manifest: str, about: str
 ) -> None:

@@ -51,6 +51,11 @@ class Composer:
         """What is wrong with the hosts as they were last composed."""
         return (finding for found in self._findings.values() for finding in found)
 
+    @property
+    def standing(self) -> frozenset[Host]:
+        """The hosts on their last good output, if they have any."""
+        return frozenset(self._standing)
+
     def compose(self, host: Host) -> None:
         """Compose a host anew."""
         try:

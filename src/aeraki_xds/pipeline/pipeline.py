@@ -26,10 +26,11 @@ from aeraki_xds.mesh.store import Store
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.coalesce import Inbox
 from aeraki_xds.pipeline.composer import Composer, conflicts
+from aeraki_xds.pipeline.desired import Desired
 from aeraki_xds.pipeline.last_good import Changes, LastGood, Touched, Unconfirmed
 from aeraki_xds.pipeline.ledger import Ledger
 from aeraki_xds.pipeline.report import Entry, entries
-from aeraki_xds.pipeline.scopes import GLOBAL, GLOBAL_SPEC, Scopes
+from aeraki_xds.pipeline.scopes import GLOBAL, GLOBAL_SPEC, ISTIO, Scopes
 from aeraki_xds.pipeline.sources import Sources
 from aeraki_xds.translate.compose import Recipe
 from aeraki_xds.turns import few_at_a_time, in_turns
@@ -77,6 +78,7 @@ class Pipeline:
         self.inbox: Final = Inbox(clock=clock)
         self.convergence: Final = Convergence(clock=clock)
         self.sources: Final = Sources(sources)
+        self.desired: Final = Desired()
         self.unreadable: dict[str, Unreadable] = {}
         self.on_changed: Callable[[Changes], None] = _ignore
         self._hub = hub
@@ -91,7 +93,7 @@ class Pipeline:
         self._reserved: set[Recipe] = set()
         self._composers: dict[Recipe, Composer] = {}
         self._ledgers: dict[Scope, Ledger] = {}
-        self._wanted: set[Scope] = {GLOBAL}
+        self._wanted: set[Scope] = {GLOBAL, ISTIO} & scopes.specs.keys()
         self._expired: set[Scope] = set()
         self._expiries: dict[Scope, asyncio.TimerHandle] = {}
         self._work = asyncio.Event()
@@ -308,7 +310,15 @@ class Pipeline:
             for scope in self._ledgers
         }
         await asyncio.sleep(0)
-        return sum(self._hub.publish(scope, of, change).woken for scope, of in changed.items())
+        return sum(self._publish(scope, of, change) for scope, of in changed.items())
+
+    def _publish(self, scope: Scope, changes: Resources, change: Change | None = None) -> int:
+        """Put what changed in force; returns the streams woken."""
+        if scope != ISTIO:
+            return self._hub.publish(scope, changes, change).woken
+        standing = self._composers[self._scopes.specs[ISTIO].recipe].standing
+        self.desired.take(changes, standing=standing, complete=self.synced)
+        return 0
 
     async def _compose(self, composer: Composer, hosts: Iterable[Host]) -> frozenset[Host]:
         """Compose hosts one by one; returns whose claims may differ."""
@@ -343,7 +353,7 @@ class Pipeline:
             ledger = self._ledgers[scope] = Ledger()
             changes = await self._settle(scope, hosts)
             await asyncio.sleep(0)  # to publish many is a turn's work by itself
-            self._hub.publish(scope, changes)
+            self._publish(scope, changes)
             await asyncio.sleep(0)
             if len(hosts) > _MANY:
                 set_aside()

@@ -32,6 +32,9 @@ from aeraki_xds.xds.resource import HTTP_ROUTES, Scope, TypeUrl
 GLOBAL: Final = Scope("global")
 """MetaRDS for who has no identity: the same routes for everyone."""
 
+ISTIO: Final = Scope("istio")
+"""What is written for Istio; no stream ever sees it, for there may be passwords in it."""
+
 PUBLIC: Final = Scope("public")
 """MetaRDS of the services that every namespace may see."""
 
@@ -98,12 +101,19 @@ def for_istio(delivery: EnvoyFilters) -> ScopeSpec:
 
 class Scopes:
     """Knows every scope that was handed out and not forgotten since. Peers with an identity have
-    to be of one of `trust_domains`.
+    to be of one of `trust_domains`. `istio` is how EnvoyFilters are made, if they are.
     """
 
-    def __init__(self, *, trust_domains: Collection[str] = (DEFAULT_TRUST_DOMAIN,)) -> None:
+    def __init__(
+        self,
+        *,
+        trust_domains: Collection[str] = (DEFAULT_TRUST_DOMAIN,),
+        istio: EnvoyFilters | None = None,
+    ) -> None:
         self._trust_domains = frozenset(trust_domains)
         self.specs: dict[Scope, ScopeSpec] = dict(_OF_EVERYBODY)
+        if istio is not None:
+            self.specs[ISTIO] = for_istio(istio)
         self._filters: dict[str, frozenset[str] | None] = {}
         self._log = structlog.get_logger("aeraki_xds.scopes")
 

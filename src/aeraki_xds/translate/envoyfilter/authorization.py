@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aeraki_xds.mesh.links import MESH, Subject, Topic
+from aeraki_xds.mesh.links import Subject, Topic
 from aeraki_xds.mesh.names import Namespace
-from aeraki_xds.mesh.objects import DubboAuthorizationPolicy, MeshConfig, key_of
+from aeraki_xds.mesh.objects import DubboAuthorizationPolicy, key_of
 from aeraki_xds.mesh.objects.dubbo import AuthorizationRule, Operation, Source
-from aeraki_xds.mesh.objects.kubernetes import MeshConfigSpec
 from aeraki_xds.mesh.problems import Finding, Problem, error, warning
 from aeraki_xds.translate.envoyfilter.profile import Mend
 from aeraki_xds.translate.envoyfilter.site import Site
+from aeraki_xds.translate.envoyfilter.telemetry import mesh_config
 from aeraki_xds.translate.envoyfilter.values import Json, any_of, message, regex
 
 FILTER: Final = "envoy.filters.dubbo.rbac"
@@ -106,13 +106,8 @@ def _trust_domains(site: Site) -> tuple[str, ...]:
     """What `cluster.local` means in a principal (D-5)."""
     if not site.has(Mend.TRUST_DOMAIN):
         return (_LOCAL,)
-    mesh = _mesh(site)
+    mesh = mesh_config(site.graph)
     return tuple(dict.fromkeys((mesh.trust_domain, *mesh.trust_domain_aliases)))
-
-
-def _mesh(site: Site) -> MeshConfigSpec:
-    found = (each.spec for each in site.graph.settles(MESH) if isinstance(each, MeshConfig))
-    return next(found, MeshConfigSpec())
 
 
 def _filter(
@@ -237,7 +232,7 @@ def _unenforced(site: Site, policy: DubboAuthorizationPolicy) -> Iterator[Proble
         "refuses the listener (D-8)"
     )
     yield warning("spec", message)
-    mesh = _mesh(site)
+    mesh = mesh_config(site.graph)
     if site.has(Mend.TRUST_DOMAIN) or (mesh.trust_domain, *mesh.trust_domain_aliases) == (_LOCAL,):
         return
     message = (
