@@ -27,7 +27,9 @@ from click.testing import CliRunner
 
 from aeraki_xds import __version__
 from aeraki_xds.cli import cli, main
+from aeraki_xds.translate.envoyfilter.profile import Mend
 from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, HTTP_ROUTES, LISTENER, THRIFT_ROUTES
+from tests.translate.envoyfilter.kit import service as kubernetes_service
 
 EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "thrift-canary"
 ROUTE: Final = "hello.demo.svc.cluster.local_9090"
@@ -199,7 +201,9 @@ def test_translate_prints_all_outputs_with_sorted_keys() -> None:
 
 def test_translate_prints_the_same_as_yaml() -> None:
     result = run("translate", EXAMPLE)
-    assert yaml.safe_load(result.out) == translated(EXAMPLE)
+    loaded = yaml.safe_load(result.out)
+    assert loaded == translated(EXAMPLE)
+    assert list(loaded) == sorted(loaded)
 
 
 @pytest.mark.parametrize("target", ["metards", "ads"])
@@ -243,6 +247,206 @@ def test_translate_for_a_node_of_another_namespace_leaves_out_what_is_not_export
         node.write_text(f"id: e\nmetadata: {{NAMESPACE: {namespace}}}\n")
         shown = translated(mesh, "--to", "ads", "--node", node)["ads"]
         assert (LISTENER in shown) is sees
+
+
+# --- EnvoyFilters -----------------------------------------------------------------------------
+
+OUTBOUND: Final = "aeraki-outbound-orders.shop.svc.cluster.local-10.0.0.1-9090"
+INBOUND: Final = "aeraki-inbound-orders.shop.svc.cluster.local-9090"
+REDIS: Final = f"""
+{kubernetes_service("cache", "tcp-redis", number=6379, address="10.0.0.2")}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: cache, namespace: shop}}
+stringData: {{password: open-sesame}}
+---
+apiVersion: redis.aeraki.io/v1alpha1
+kind: RedisService
+metadata: {{name: cache, namespace: shop}}
+spec: {{host: [cache.shop.svc.cluster.local], settings: {{auth: {{secret: {{name: cache}}}}}}}}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """A service whose pods listen on another port than its clients call."""
+    (tmp_path / "orders.yaml").write_text(kubernetes_service(target=8080))
+    return tmp_path
+
+
+def filters(*arguments: str | Path) -> dict[str, dict[str, Any]]:
+    """The EnvoyFilters by `namespace/name`."""
+    loaded = translated(*arguments, "--to", "envoyfilter")
+    assert list(loaded) == ["envoyfilters"]
+    named = {
+        (each["metadata"]["namespace"], each["metadata"]["name"]): each
+        for each in loaded["envoyfilters"]
+    }
+    return {"/".join(name): each for name, each in named.items()}
+
+
+def inbound_port(*arguments: str | Path) -> int:
+    (patch,) = filters(*arguments)[f"istio-system/{INBOUND}"]["spec"]["configPatches"]
+    port: int = patch["match"]["listener"]["filterChain"]["destinationPort"]
+    return port
+
+
+def differences(*arguments: str | Path) -> dict[str, Any]:
+    return translated(*arguments, "--diff")
+
+
+def test_translate_prints_envoyfilters_as_a_list_of_objects_with_sorted_keys(shop: Path) -> None:
+    def is_sorted(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        assert [key for key, _ in pairs] == sorted(key for key, _ in pairs)
+        return dict(pairs)
+
+    result = run("translate", shop, "--to", "envoyfilter", "-o", "json")
+    loaded = json.loads(result.out, object_pairs_hook=is_sorted)
+    assert [each["metadata"]["name"] for each in loaded["envoyfilters"]] == [INBOUND, OUTBOUND]
+    for each in loaded["envoyfilters"]:
+        assert (each["apiVersion"], each["kind"]) == ("networking.istio.io/v1alpha3", "EnvoyFilter")
+        assert each["metadata"]["labels"] == {"manager": "Aeraki"}
+    assert yaml.safe_load(run("translate", shop, "--to", "envoyfilter").out) == loaded
+
+
+@pytest.mark.parametrize(
+    ("options", "port"),
+    [
+        ("", 9090),
+        ("--profile aeraki-1.4", 9090),
+        ("--profile current", 8080),
+        ("--with target-port", 8080),
+        ("--with log-newline --with target-port", 8080),
+        ("--profile current --without target-port", 9090),
+        ("--profile current --without log-newline", 8080),
+        ("--with target-port --without target-port", 9090),
+    ],
+)
+def test_a_profile_with_more_and_without_some_says_how_filters_are_made(
+    shop: Path, options: str, port: int
+) -> None:
+    assert inbound_port(shop, *options.split()) == port
+
+
+def test_leaving_out_a_mend_that_the_profile_lacks_changes_nothing(shop: Path) -> None:
+    assert filters(shop, "--without", "target-port") == filters(shop)
+    current = (shop, "--profile", "current")
+    assert filters(*current, "--without", "opt-in") == filters(*current)
+
+
+@pytest.mark.parametrize(
+    ("options", "inline"),
+    [
+        ("", True),
+        ("--redis-auth file", False),
+        ("--redis-auth inline", True),
+        ("--profile current", False),
+        ("--profile current --redis-auth inline", True),
+    ],
+)
+def test_where_passwords_of_redis_are_is_said_by_the_profile_or_an_option(
+    shop: Path, options: str, inline: bool
+) -> None:
+    (shop / "redis.yaml").write_text(REDIS)
+    result = run("translate", shop, "--to", "envoyfilter", *options.split())
+    assert result.code == 0
+    assert "cache.shop.svc.cluster.local" in result.out
+    assert ("open-sesame" in result.out) is inline
+
+
+def test_filters_can_be_put_into_the_namespaces_of_the_services(shop: Path) -> None:
+    scoped = filters(shop, "--enable-envoy-filter-namespace-scope")
+    assert sorted(scoped) == [f"shop/{INBOUND}", f"shop/{OUTBOUND}"]
+
+
+def test_a_difference_is_told_of_each_mend_of_the_current_profile_and_of_all(shop: Path) -> None:
+    (shop / "redis.yaml").write_text(REDIS)
+    told = differences(shop)
+    mends = {mend.value for mend in Mend} - {"opt-in"}
+    assert {*told["differences"], *told["without effect"]} == {
+        *mends,
+        "redis-auth=file",
+        "all together",
+    }
+    assert told["differences"]["target-port"] == {
+        "listeners": 2,
+        "clusters": 0,
+        "created": 0,
+        "changed": 1,
+        "deleted": 0,
+    }
+    assert told["differences"]["redis-auth=file"]["changed"] > 0
+    assert "log-newline" in told["without effect"]
+    whole = told["differences"]["all together"]
+    assert whole["changed"] >= max(each["changed"] for each in told["differences"].values())
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "silent"),
+    [
+        ("--with target-port", ["all together", "target-port"], []),
+        (
+            "--with target-port --with log-newline",
+            ["all together", "target-port"],
+            ["log-newline"],
+        ),
+        ("--redis-auth file", ["all together", "redis-auth=file"], []),
+    ],
+)
+def test_a_difference_is_told_of_what_is_asked_for_alone(
+    shop: Path, options: str, told: list[str], silent: list[str]
+) -> None:
+    (shop / "redis.yaml").write_text(REDIS)
+    found = differences(shop, *options.split())
+    assert list(found["differences"]) == told
+    assert found["without effect"] == silent
+
+
+def test_in_namespace_scope_the_difference_is_to_aerakis_filters_there(shop: Path) -> None:
+    scope = "--enable-envoy-filter-namespace-scope"
+    found = differences(shop, scope, "--with", "outbound-everywhere")
+    moved = {"listeners": 1, "clusters": 0, "created": 1, "changed": 0, "deleted": 1}
+    assert found == {
+        "differences": {"all together": moved, "outbound-everywhere": moved},
+        "without effect": [],
+    }
+    whole = differences(shop, scope)["differences"]["all together"]
+    assert (whole["created"], whole["deleted"]) == (1, 1)
+
+
+def test_a_difference_of_invalid_files_says_so_and_ends_with_1(shop: Path) -> None:
+    (shop / "bad.yaml").write_text("kind: [\n")
+    result = run("translate", shop, "--diff")
+    assert result.code == 1
+    assert f"{shop}/bad.yaml" in result.err
+
+
+def test_validate_checks_for_the_output_that_it_is_told(shop: Path) -> None:
+    """What is said of filters is no business of a mesh without Istio, and the reverse."""
+    (shop / "orders.yaml").write_text(kubernetes_service(target="rpc"))
+    to_filters = ("validate", shop, "--to", "envoyfilter")
+    mended = run(*to_filters, "--with", "target-port")
+    assert mended.code == 0
+    assert any("no inbound filter; write the number" in line for line in mended.lines)
+    assert not any("no inbound filter" in line for line in run(*to_filters).lines)
+    assert not any("inbound filter" in line for line in run("validate", shop).lines)
+
+
+def test_validate_for_envoyfilters_leaves_routes_to_those_who_serve_them(mesh: Path) -> None:
+    edit(mesh / "router.yaml", "subset: v1", "subset: v9")
+    assert run("validate", mesh, "--to", "envoyfilter").code == 0
+    assert run("validate", mesh, "--to", "all").code == 1
+
+
+@pytest.mark.parametrize("option", ["--profile", "--with", "--without", "--redis-auth", "--to"])
+@pytest.mark.parametrize("command", ["validate", "translate"])
+def test_a_word_that_an_option_does_not_know_ends_with_2(
+    shop: Path, command: str, option: str
+) -> None:
+    result = run(command, shop, option, "nonsense")
+    assert (result.code, result.out) == (2, "")
+    assert option in result.err
 
 
 # --- bootstrap --------------------------------------------------------------------------------

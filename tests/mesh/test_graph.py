@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import msgspec
@@ -10,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aeraki_xds.mesh.change import ObjectEvent, Rejected
-from aeraki_xds.mesh.graph import Graph, Routing
-from aeraki_xds.mesh.names import Host
+from aeraki_xds.mesh.graph import Graph
+from aeraki_xds.mesh.names import Host, Kind
 from aeraki_xds.mesh.objects import MeshObject, key_of
 from aeraki_xds.mesh.ports import BUILT_IN_CODECS, THRIFT_CODEC
 from aeraki_xds.mesh.problems import Severity
+from aeraki_xds.mesh.rules import Routing
 from aeraki_xds.mesh.store import Store
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.translate.compose import Ads, MetaRds, compose
@@ -285,6 +287,42 @@ def test_a_rejected_destination_rule_holds_nobody() -> None:
     mesh = Mesh(service())
     mesh.say(refused(subsets()))
     assert not mesh.graph.routing(full("hello")).held
+
+
+def test_a_rejected_destination_rule_touches_nobody_either() -> None:
+    assert Mesh(service()).say(refused(subsets())) == set()
+
+
+def test_subsets_of_one_host_of_an_entry_do_not_touch_the_entrys_other_hosts() -> None:
+    mesh = Mesh(service(name="both", hosts=(full("hello"), full("other"))))
+    assert mesh.say(said(subsets("hello"))) == {"hello"}
+
+
+def test_a_host_without_a_router_is_held_where_nobody_could_look_for_routers() -> None:
+    mesh = Mesh(service())
+    mesh.graph.blind = frozenset({Kind.META_ROUTER})
+    assert mesh.graph.router(full("hello")) == Routing(held=True)
+    assert mesh.graph.routing(full("hello")) == Routing(held=True)
+    mesh.graph.blind = frozenset({Kind.VIRTUAL_SERVICE})
+    assert mesh.graph.router(full("hello")) == Routing(by_default=True)
+    assert mesh.graph.routing(full("hello")) == Routing(held=True)
+
+
+def test_where_nobody_could_look_a_rule_that_is_known_stays_in_force() -> None:
+    mesh = Mesh(service(), virtual_service())
+    mesh.graph.blind = frozenset(Kind)
+    assert mesh.graph.routing(full("hello")).router == virtual_service()
+    mesh.say(said(router()))
+    assert mesh.graph.router(full("hello")).router == router()
+
+
+def test_a_router_that_could_not_be_read_names_short_hosts_of_its_own_namespace() -> None:
+    mesh = Mesh(service())
+    (short,) = refused(router())
+    assert mesh.say([dataclasses.replace(short, hosts=frozenset({"hello"}))]) == {"hello"}
+    assert mesh.graph.router(full("hello")).held
+    assert mesh.say([dataclasses.replace(short, hosts=frozenset({"other"}))]) == {"hello", "other"}
+    assert not mesh.graph.router(full("hello")).held
 
 
 def test_codecs_are_built_in_or_declared_by_the_oldest_object() -> None:

@@ -88,6 +88,14 @@ class Istio:
         differs, self.graph.blind = hidden != self.graph.blind, hidden
         return self.graph.hosts if differs else frozenset()
 
+    def kept(self) -> dict[Host, set[str]]:
+        """What is to be kept for after a restart, by host, where it is not what it was."""
+        return {host: {r.name for r in kept} for host, kept in self._composer.news().items()}
+
+    def said(self) -> list[str]:
+        """What is wrong with the hosts."""
+        return [f"{each.key} {each.problem}" for each in self._composer.findings]
+
     def resources(self) -> list[Resource]:
         return list(self._ledger.in_force.values())
 
@@ -126,6 +134,20 @@ def test_a_protocol_that_is_declared_no_more_leaves_what_was_written() -> None:
     declared_again = mesh.hear(PROTOCOL.replace("com.example.codec.qza", "com.example.codec.two"))
     assert len(declared_again) == 4
     assert not declared_again.items() & written.items()
+
+
+def test_what_stands_while_nothing_can_be_decided_is_kept_for_after_a_restart() -> None:
+    mesh = Istio()
+    written = mesh.hear(QZA, PROTOCOL)
+    assert (mesh.kept(), mesh.said()) == ({}, [])
+    mesh.lose(PROTOCOL)
+    host = Host("orders.shop.svc.cluster.local")
+    assert mesh.kept() == {host: set(written)}
+    assert any("no ApplicationProtocol declares" in line for line in mesh.said())
+    assert mesh.kept() == {}
+    mesh.hear(PROTOCOL)
+    assert mesh.kept() == {host: set()}
+    assert mesh.said() == []
 
 
 def test_a_service_that_goes_takes_its_filters_with_it() -> None:
@@ -219,3 +241,27 @@ def test_one_changed_object_among_ten_thousand_services_regenerates_one_host(
     assert composed == ["s7.shop.svc.cluster.local"]
     changed = [name for name, packed in after.items() if before[name] is not packed]
     assert changed == ["istio-system/aeraki-inbound-s7.shop.svc.cluster.local-9090"]
+
+
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  selector: {app: edge}
+  servers: [{hosts: ["*"], port: {number: 9091, name: tcp-metaprotocol-qza}}]
+"""
+
+
+def test_a_protocol_of_a_gateways_port_that_is_declared_late_opens_it() -> None:
+    """The host of the router depends on it by way of the gateway."""
+    mesh = Istio()
+    to_gateway = """gateways: [edge]
+  routes: [{route: [{destination: {host: orders, port: {number: 9091}}}]}]"""
+    two = QZA.replace("port: 9090", "port: 9091").replace(
+        "tcp-metaprotocol-qza", "tcp-metaprotocol-thrift"
+    )
+    assert mesh.hear(two, GATEWAY, router(to_gateway)) == {}
+    opened = mesh.hear(PROTOCOL)
+    assert "shop/aeraki-gateway-outbound-edge.shop-9091" in opened
+    assert mesh.lose(PROTOCOL) == opened

@@ -152,3 +152,22 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_whole() -> None:
 
 def test_what_is_said_of_sources_means_nothing_here() -> None:
     assert offline([Synced(source="a")]) == offline([])
+
+
+def test_two_services_on_one_socket_are_told_of_addresses_even_where_they_have_routers() -> None:
+    said_of = lines(service("a"), service("b"), router("a"), router("b"))
+    assert ["mesh.yaml: ServiceEntry/demo/b: spec.addresses: conflict" in s for s in said_of] == [
+        True
+    ]
+
+
+def test_a_router_that_names_no_host_holds_every_default_route() -> None:
+    """It may be about any host, as may what a file holds that nobody could read."""
+    assert offline(said(service())).scopes[0] != {}
+    nameless = refused(router("elsewhere"), hosts=())
+    assert offline([*said(service()), *nameless]).scopes[0] == {}
+    problems = (error("", "no YAML"),)
+    hidden = Unreadable(origin="bad.yaml", problems=problems, hides=True)
+    assert offline([*said(service()), hidden]).scopes[0] == {}
+    known = Unreadable(origin="bad.yaml", problems=problems, hides=False)
+    assert offline([*said(service()), known]).scopes[0] != {}

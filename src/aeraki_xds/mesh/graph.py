@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from aeraki_xds.mesh.links import SETTLING, Links, Subject, Topic, links_of, settled_by
@@ -30,7 +30,7 @@ from aeraki_xds.mesh.objects import (
 )
 from aeraki_xds.mesh.ports import BUILT_IN_CODECS
 from aeraki_xds.mesh.problems import Finding, Problem, error, warning
-from aeraki_xds.mesh.rules import Rule, applies_to_mesh, rules_of, unread
+from aeraki_xds.mesh.rules import Routing, applies_to_mesh, rules_of, unread
 from aeraki_xds.mesh.service import Service, service_of
 from aeraki_xds.mesh.store import Change
 from aeraki_xds.mesh.synthetic import service_entry
@@ -42,23 +42,6 @@ V = TypeVar("V")
 _ENTRIES: Final = (Kind.SERVICE_ENTRY, Kind.SERVICE)
 _DECLARING: Final = frozenset({*_ENTRIES, Kind.DESTINATION_RULE})
 """Kinds that say what a host is: its ports, its subsets."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routing:
-    """How calls to a host are routed.
-
-    `held`: a router of the host cannot be understood and none was ever in force, so nothing may
-    be decided, least of all the default route. `by_default`: nobody wrote a rule, so everything
-    goes to the service itself. No rules otherwise means that none could be read: calls match
-    nothing, for leaving rules out must not widen any.
-    """
-
-    router: MetaRouter | VirtualService | None = None
-    rules: tuple[Rule, ...] = ()
-    by_default: bool = False
-    held: bool = False
-    findings: tuple[Finding, ...] = ()
 
 
 class Graph:
@@ -214,6 +197,10 @@ class Graph:
         """The objects that settle a topic, oldest first."""
         return sorted((self._objects[key] for key in self._settling.get(topic, ())), key=age)
 
+    def used(self, subject: Subject) -> frozenset[Topic]:
+        """The topics of a subject that objects depend on, settled or not."""
+        return frozenset(topic for topic in self._using if topic.subject is subject)
+
     def is_unsettled(self, topic: Topic) -> bool:
         """Whether something about a topic exists that cannot be read and never was in force, or may
         exist where nobody could look."""
@@ -335,9 +322,15 @@ class Graph:
         return self._dependent(links.settles).union(links.hosts, self._crowded(links.settles))
 
     def _dependent(self, topics: Iterable[Topic]) -> set[Host]:
-        """The hosts of all who depend on topics."""
-        keys = (key for topic in topics for key in self._using.get(topic, ()))
-        return {host for key in keys for host in self._links[key].hosts}
+        """The hosts of all who depend on topics, also by way of what others settle."""
+        found: set[Host] = set()
+        waiting, seen = list(topics), set(topics)
+        while waiting:
+            for key in self._using.get(waiting.pop(), ()):
+                found |= self._links[key].hosts
+                waiting += self._links[key].settles - seen
+                seen |= self._links[key].settles
+        return found
 
     def _crowded(self, topics: Iterable[Topic]) -> Iterable[Host]:
         """The hosts with routers whose workloads are those of a topic: their limits are enforced

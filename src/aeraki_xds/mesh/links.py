@@ -34,9 +34,6 @@ from aeraki_xds.mesh.ports import Protocol, parse_port_name
 from aeraki_xds.mesh.rules import applies_to_mesh, rules_of, targets_of
 from aeraki_xds.mesh.tenancy import Tenancy, rate_limit_host
 
-MESH_CONFIG: Final = "istio"
-"""The ConfigMap of the root namespace with the mesh config (`--istiod-configMap-name`)."""
-
 
 class Subject(StrEnum):
     """What a topic is."""
@@ -124,7 +121,13 @@ def links_of(item: MeshObject, tenancy: Tenancy) -> Links:
                 hosts=frozenset({full(item.spec.host)}),
                 uses=_secrets(pool.redis.auth if pool and pool.redis else None, namespace),
             )
-        case Gateway() | DubboAuthorizationPolicy() | Secret() | MeshConfig():
+        case Gateway():
+            ports = (server.port for server in item.spec.servers if server.port is not None)
+            return Links(
+                settles=settled_by(key_of(item), tenancy),
+                uses=frozenset(filter(None, (_application(port.name) for port in ports))),
+            )
+        case DubboAuthorizationPolicy() | Secret() | MeshConfig():
             return Links(settles=settled_by(key_of(item), tenancy))
         case ApplicationProtocol():
             return Links(settles=frozenset({Topic(Subject.APPLICATION, item.spec.protocol)}))
@@ -142,7 +145,7 @@ def settled_by(key: Key, tenancy: Tenancy) -> frozenset[Topic]:
             return frozenset({Topic(Subject.SECRET, f"{key.namespace}/{key.name}")})
         case Kind.DUBBO_AUTHORIZATION_POLICY:
             return frozenset({Topic(Subject.POLICIES, key.namespace)})
-        case Kind.CONFIG_MAP if (key.namespace, key.name) == (tenancy.root, MESH_CONFIG):
+        case Kind.CONFIG_MAP if key == tenancy.mesh_config_key:
             return frozenset({MESH})
         case _:
             return frozenset()
@@ -174,6 +177,14 @@ def _spoken(entry: ServiceEntry, tenancy: Tenancy) -> frozenset[Topic]:
     return frozenset(
         topic for port in entry.spec.ports for topic in _needed(port.name, entry, tenancy)
     )
+
+
+def _application(port: str) -> Topic | None:
+    """The application protocol that a port's name names."""
+    spoken = parse_port_name(port, any_transport=True)
+    if spoken is None or not spoken.application:
+        return None
+    return Topic(Subject.APPLICATION, spoken.application)
 
 
 def _needed(port: str, entry: ServiceEntry, tenancy: Tenancy) -> Iterator[Topic]:

@@ -23,7 +23,7 @@ from aeraki_xds.mesh.objects import (
     VirtualService,
 )
 from aeraki_xds.mesh.objects.istio import IstioDestination
-from aeraki_xds.mesh.problems import Problem, warning
+from aeraki_xds.mesh.problems import Finding, Problem, warning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,23 @@ class Rule:
     mirror_percent: float = 100.0
     request_mutation: tuple[tuple[str, str], ...] = ()
     response_mutation: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """How calls to a host are routed.
+
+    `held`: a router of the host cannot be understood and none was ever in force, so nothing may
+    be decided, least of all the default route. `by_default`: nobody wrote a rule, so everything
+    goes to the service itself. No rules otherwise means that none could be read: calls match
+    nothing, for leaving rules out must not widen any.
+    """
+
+    router: MetaRouter | VirtualService | None = None
+    rules: tuple[Rule, ...] = ()
+    by_default: bool = False
+    held: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 class Namer(Protocol):

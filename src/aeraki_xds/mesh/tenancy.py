@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Host, Namespace
+from aeraki_xds.mesh.names import DEFAULT_DOMAIN, Host, Key, Kind, Namespace
 from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
@@ -57,11 +57,20 @@ class TenancyMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenancy:
-    """The rules for one mesh. `root` is Istio's root namespace, `domain` the DNS suffix."""
+    """The rules for one mesh. `root` is Istio's root namespace, `domain` the DNS suffix; the mesh
+    config is in the ConfigMap `mesh_config` of the namespace `istio`, the root where it is None.
+    """
 
     mode: TenancyMode = TenancyMode.STRICT
     root: Namespace = DEFAULT_ROOT
     domain: str = DEFAULT_DOMAIN
+    istio: Namespace | None = None
+    mesh_config: str = "istio"
+
+    @property
+    def mesh_config_key(self) -> Key:
+        """The object that holds the mesh config."""
+        return Key(Kind.CONFIG_MAP, self.istio or self.root, self.mesh_config)
 
     def owner(self, host: Host, entries: Sequence[ServiceEntry]) -> Namespace | None:
         """Who a host belongs to; `entries` are those that declare it, oldest first."""

@@ -29,11 +29,11 @@ from aeraki_xds._proto.envoy.extensions.filters.network.thrift_proxy.v3 import (
     WeightedClusterClusterWeight,
 )
 from aeraki_xds.encode import pack, type_url
-from aeraki_xds.mesh.graph import Graph, Routing
+from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import NO_SUBSET, Host, RouteName, cluster_name, route_name
 from aeraki_xds.mesh.objects import MetaRouter, StringMatch, key_of
 from aeraki_xds.mesh.problems import Problem, warning
-from aeraki_xds.mesh.rules import Rule, Target
+from aeraki_xds.mesh.rules import Routing, Rule, Target
 from aeraki_xds.mesh.service import Service
 from aeraki_xds.translate.destinations import (
     Destination,

@@ -53,3 +53,28 @@ def test_a_cluster_that_is_replaced_no_more_is_counted_as_one() -> None:
     redis = service("cache", "tcp-redis")
     found = touched(redis, Mend.ASKED_CLUSTERS)
     assert (found.listeners, found.clusters, found.changed) == (0, 1, 1)
+
+
+def test_the_order_in_which_objects_are_given_makes_no_difference() -> None:
+    first = istio(service()).filters
+    second = istio(service(port="tcp-kafka")).filters  # other filters at the same listeners
+    both = first | {f"{name}-2": each for name, each in second.items()}
+    assert difference(both, dict(reversed(both.items()))) == NOTHING
+
+
+def test_clusters_are_counted_each_by_its_name() -> None:
+    two = "---".join(
+        service(name, "tcp-redis", address=f"10.0.0.{n}") for n, name in enumerate(("a", "b"), 1)
+    )
+    found = touched(two, Mend.ASKED_CLUSTERS)
+    assert (found.listeners, found.clusters, found.changed) == (0, 2, 2)
+
+
+def test_two_filters_of_one_listener_are_one_difference_for_each_kind_of_workload() -> None:
+    """Inbound listeners are all named alike: selectors and ports tell them apart."""
+    before = istio(TWO).filters
+    inbound = {name: each for name, each in before.items() if "inbound" in name}
+    assert len(inbound) == 2
+    assert difference(inbound, {}) == Difference(
+        listeners=2, clusters=0, created=0, changed=0, deleted=2
+    )

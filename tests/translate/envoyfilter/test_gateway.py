@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aeraki_xds.mesh.tenancy import Tenancy, TenancyMode
 from aeraki_xds.translate.envoyfilter.profile import Mend
-from tests.translate.envoyfilter.kit import istio, only, router, service
+from tests.translate.envoyfilter.kit import Written, istio, only, router, service
 
 HOST = "orders.shop.svc.cluster.local"
 WARN = Tenancy(mode=TenancyMode.WARN)
@@ -103,3 +103,93 @@ def test_limits_and_export_to_do_not_concern_gateways() -> None:
     written = istio(service(), gateway(THRIFT), spec)
     assert len(written.value(FILTER)["metaProtocolFilters"]) == 3
     assert FILTER in written.filters
+
+
+TWO = service().replace("]", ", {port: 9091, name: tcp-metaprotocol-thrift-2}]")
+FOUND = only(Mend.GATEWAY_PORTS)
+
+
+def behind(written: Written, port: int) -> str:
+    """Whose routes a gateway's port asks for."""
+    name = f"shop/aeraki-gateway-outbound-edge.shop-{port}"
+    routes: str = written.value(name)["rds"]["routeConfigName"]
+    return routes
+
+
+def test_of_several_service_ports_the_mend_takes_the_one_of_the_same_number() -> None:
+    edge = gateway((9091, "tcp-metaprotocol-thrift"))
+    assert behind(istio(TWO, edge, to_port(None), delivery=FOUND), 9091) == f"{HOST}_9091"
+
+
+def test_of_several_service_ports_with_other_numbers_none_is_guessed() -> None:
+    edge = gateway((80, "tcp-metaprotocol-thrift"))
+    written = istio(TWO, edge, to_port(None), delivery=FOUND)
+    assert not written.virtual_services
+    assert any(
+        "spec.gateways[0]: " in s and "has 2 ports that speak thrift" in s for s in written.said
+    )
+
+
+def test_a_service_port_of_another_protocol_is_not_behind_a_gateways_port() -> None:
+    mixed = service().replace("]", ", {port: 9091, name: tcp-metaprotocol-dubbo}]")
+    edge = gateway((80, "tcp-metaprotocol-dubbo"))
+    assert behind(istio(mixed, edge, to_port(None), delivery=FOUND), 80) == f"{HOST}_9091"
+
+
+def test_only_metaprotocol_goes_through_gateways() -> None:
+    written = istio(service(), gateway((9090, "tcp-thrift"), (9091, "http")), to_port(9090))
+    assert not written.virtual_services
+    assert not any("gateway" in name for name in written.names)
+    assert not [line for line in written.said if "spec.gateways" in line]
+
+
+def test_a_transport_that_is_not_tcp_counts_for_aeraki_alone() -> None:
+    edge = gateway((9090, "tls-metaprotocol-thrift"))
+    assert istio(service(), edge, to_port(9090)).virtual_services
+    assert not istio(service(), edge, to_port(9090), delivery=only(Mend.TCP_PORTS)).virtual_services
+
+
+def test_of_two_servers_of_one_port_the_first_says_the_protocol() -> None:
+    edge = gateway(THRIFT, (9090, "tcp-metaprotocol-dubbo"))
+    written = istio(service(), edge, to_port(9090))
+    assert written.value(FILTER)["applicationProtocol"] == "thrift"
+
+
+def test_a_gateways_protocol_that_nobody_declares_holds_the_host() -> None:
+    """Nothing of it is written, and nothing that there was is deleted."""
+    edge = gateway(THRIFT, (9091, "tcp-metaprotocol-qza"))
+    route = to_port(9090).replace(
+        "]}]", f"]}}, {{route: [{{destination: {{host: {HOST}, port: {{number: 9091}}}}}}]}}]"
+    )
+    assert istio(TWO, gateway(THRIFT), route).names
+    written = istio(TWO, edge, route)
+    assert (written.names, written.virtual_services) == ([], {})
+    assert any("spec.gateways[0]: no ApplicationProtocol declares" in line for line in written.said)
+
+
+def test_every_gateway_that_is_named_counts_and_the_one_that_is_not_there_is_said() -> None:
+    written = istio(service(), gateway(THRIFT), to_port(9090, "[nowhere, edge]"))
+    assert FILTER in written.filters
+    assert any("spec.gateways[0]: warning: there is no" in line for line in written.said)
+    swapped = istio(service(), gateway(THRIFT), to_port(9090, "[edge, nowhere]"))
+    assert any("spec.gateways[1]: warning: there is no" in line for line in swapped.said)
+
+
+def test_the_age_of_routers_decides_not_that_of_services() -> None:
+    """`orders` comes first by name, and its service is older; the router of `payments` is."""
+    other = "payments.shop.svc.cluster.local"
+    old, young = "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"
+
+    def aged(manifest: str, created: str) -> str:
+        return manifest.replace(
+            "namespace: shop", f"namespace: shop, creationTimestamp: '{created}'"
+        )
+
+    written = istio(
+        aged(service(), old),
+        aged(service("payments", address="10.0.0.2"), young),
+        gateway(THRIFT),
+        aged(to_port(9090), young),
+        aged(to_port(9090, host=other, name="payments"), old),
+    )
+    assert behind(written, 9090) == f"{other}_9090"

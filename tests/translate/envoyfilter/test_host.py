@@ -184,3 +184,85 @@ def test_no_output_touches_a_port_or_a_listener_that_no_rule_owns(
     assert listeners(written) <= owned
     clusters = {patch["applyTo"] for patch in written.patches()} - {"NETWORK_FILTER"}
     assert clusters <= {"CLUSTER"}
+
+
+def test_of_two_protocols_whose_ports_all_have_filters_the_first_alone_has_them() -> None:
+    mixed = ports("tcp-metaprotocol-thrift", "tcp-redis")
+    assert listeners(istio(mixed)) == {("240.240.0.1_1000", 0), ("virtualInbound", 1000)}
+
+
+def test_a_host_without_a_protocol_of_ours_is_not_spoken_of() -> None:
+    assert istio(f"{service(port='http')}---{router(LIMIT)}").said == []
+
+
+def test_a_gateway_for_a_host_without_a_port_of_metaprotocol_stays_closed_and_is_said() -> None:
+    gated = router(f"gateways: [edge]\n  {LIMIT}")
+    said = istio(f"{service(port='http')}---{gated}").said
+    assert any("spec.gateways: warning: " in line for line in said)
+
+
+def test_a_port_that_an_older_entry_declares_is_a_conflict() -> None:
+    older = entry(ports="[{number: 9090, name: tcp-thrift}]", name="a-first")
+    written = istio(older, entry())
+    assert any(
+        "ServiceEntry/shop/orders: spec.ports[0].number: conflict" in s for s in written.said
+    )
+
+
+def test_an_entry_whose_listeners_are_not_ours_silences_nobody() -> None:
+    """Its ports are no protocol's of ours; who owns them does not matter."""
+    web = entry("first.example", "second.example", ports="[{number: 80, name: http}]", name="web")
+    own = entry("second.example", name="own", addresses="[240.240.0.2]")
+    written = istio(web, own, SECOND)
+    assert listeners(written) == {("240.240.0.2_9090", 0), ("virtualInbound", 9090)}
+    assert written.said == []
+
+
+def test_a_router_in_force_is_not_held_by_another_that_cannot_be_read() -> None:
+    broken = router("routes: 7", name="second")
+    assert len(istio(service(), router(LIMIT), broken).names) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("exportTo: [.]\n  routes: [{route: [{destination: {host: orders}}]}]", True),
+        (LIMIT, True),
+        (
+            "globalRateLimit: {domain: d, rateLimitService: 'outbound|1||limits', "
+            "match: {attributes: {a: {exact: b}}}, descriptors: [{property: a, descriptorKey: a}]}",
+            True,
+        ),
+        ("routes: [{route: [{destination: {host: orders}}]}]", False),
+    ],
+)
+def test_a_router_that_spells_the_host_otherwise_is_told_what_of_it_has_no_effect(
+    spec: str, told: bool
+) -> None:
+    short = router(spec, host="orders")
+    said = istio(service(), short).said
+    assert any("is spelled otherwise here" in line for line in said) is told
+    mended = istio(service(), short, delivery=only(Mend.FULL_HOSTS)).said
+    assert not any("is spelled otherwise here" in line for line in mended)
+
+
+def test_a_wildcard_owns_no_listener_by_the_mend() -> None:
+    both = entry("'*.example.com'", "second.example")
+    assert istio(both).names == []
+    assert len(istio(both, delivery=only(Mend.EVERY_HOST)).names) == 2
+
+
+def test_a_redis_object_makes_its_host_the_owner_of_the_listener_by_the_mend() -> None:
+    both = entry("first.example", "second.example", ports="[{number: 6379, name: tcp-redis}]")
+    offered = """
+apiVersion: redis.aeraki.io/v1alpha1
+kind: RedisService
+metadata: {name: second, namespace: shop}
+spec: {host: [second.example]}
+"""
+    mended = istio(both, offered, delivery=only(Mend.EVERY_HOST))
+    assert all("-second.example-" in name for name in mended.names)
+    assert len(mended.names) == 2
+    plain = istio(both, offered)
+    assert all("-first.example-" in name for name in plain.names)
+    assert not any("shares its addresses" in line for line in plain.said)

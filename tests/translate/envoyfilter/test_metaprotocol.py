@@ -244,3 +244,60 @@ spec: {{hosts: [{HOST}], http: [{{route: [{{destination: {{host: {HOST}}}}}]}}]}
     assert any(
         "VirtualService/shop/orders: spec.http: warning: is not read" in s for s in written.said
     )
+
+
+def test_by_the_mend_only_ports_named_tcp_crowd_each_other() -> None:
+    other = service("other", "tls-kafka", address="10.0.0.2")
+    for delivery, crowd in ((LIKE_AERAKI, True), (only(Mend.TCP_PORTS), False)):
+        said = istio(service(), other, router(LIMIT), delivery=delivery).said
+        assert any("may not be enforced" in line for line in said) is crowd
+
+
+@pytest.mark.parametrize(("crowd", "ends"), [(3, "other2 has"), (4, "other2, … has")])
+def test_of_a_crowd_three_are_named(crowd: int, ends: str) -> None:
+    others = [service(f"other{n}", address=f"10.0.1.{n}") for n in range(crowd)]
+    (line,) = (
+        line
+        for line in istio(service(), *others, router(LIMIT)).said
+        if "spec.localRateLimit: warning: may not be enforced" in line
+    )
+    assert ends in line
+    assert "other3" not in line
+
+
+def test_both_limits_are_named_where_none_can_be_enforced() -> None:
+    said = istio(service(selector="{}"), router(EVERYTHING)).said
+    for field in ("spec.localRateLimit", "spec.globalRateLimit"):
+        assert any(f"MetaRouter/shop/orders: {field}: warning" in line for line in said)
+
+
+def test_statistics_of_a_limit_bear_the_name_that_the_router_writes() -> None:
+    short = router(EVERYTHING, host="orders")
+    local = limits_of(istio(service(), short, delivery=only(Mend.FULL_HOSTS)))[0]
+    assert local["config"]["statPrefix"] == "orders"
+
+
+RULES = f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: orders, namespace: shop}}
+spec: {{hosts: [{HOST}], WHAT}}
+"""
+HTTP = f"http: [{{route: [{{destination: {{host: {HOST}}}}}]}}]"
+
+
+@pytest.mark.parametrize("what", [f"gateways: [edge], {HTTP}", "http: []"])
+def test_a_virtual_service_that_says_nothing_to_sidecars_is_passed_over(what: str) -> None:
+    written = istio(service(), RULES.replace("WHAT", what))
+    assert not any("spec.http: warning" in line for line in written.said)
+
+
+def test_a_policy_of_the_root_namespace_is_missed_only_where_it_would_hold() -> None:
+    root = POLICY.replace("namespace: shop", "namespace: istio-system")
+    dubbo = service(port="tcp-metaprotocol-dubbo")
+    line = "DubboAuthorizationPolicy/istio-system/closed: spec: warning: is not enforced"
+    for delivery, told in ((LIKE_AERAKI, False), (only(Mend.MESH_POLICIES), True)):
+        said = istio(dubbo, root, delivery=delivery).said
+        assert any(line in each for each in said) is told
+    of_root = dubbo.replace("namespace: shop", "namespace: istio-system")
+    assert sum(line in each for each in istio(of_root, root).said) == 1

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from aeraki_xds.mesh.problems import Problem
 from aeraki_xds.mesh.tenancy import Tenancy, TenancyMode
 from aeraki_xds.mesh.validation.names import is_object_name
+from aeraki_xds.translate.envoyfilter import metaprotocol
+from aeraki_xds.translate.envoyfilter.placing import object_name, place
 from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters, Mend
 from tests.translate.envoyfilter.kit import (
     LIKE_AERAKI,
@@ -18,6 +21,7 @@ from tests.translate.envoyfilter.kit import (
     router,
     service,
 )
+from tests.translate.envoyfilter.sites import site_of
 
 HOST = "orders.shop.svc.cluster.local"
 OUTBOUND = f"istio-system/aeraki-outbound-{HOST}-10.0.0.1-9090"
@@ -155,6 +159,9 @@ def inbound_labels(annotations: str, *mends: Mend) -> dict[str, str] | None:
         ),
         ("version%3Dv1", {"app": "version%3Dv1"}, {"version": "v1"}),
         ("=v1", {"app": "=v1"}, None),
+        ("v1=", {"app": "v1="}, None),
+        ("a=b=c", {"app": "a=b=c"}, None),
+        ("version=v1,", {"app": "version=v1,"}, None),
     ],
 )
 def test_the_annotation_names_workloads_where_the_spec_does_not(
@@ -218,6 +225,7 @@ def test_a_named_target_port_cannot_be_known_and_gives_no_inbound_filter() -> No
     ("endpoints", "number"),
     [
         ("[{address: 10.1.1.1, ports: {tcp-metaprotocol-thrift: 7000}}]", 7000),
+        ("[{address: 10.1.1.1}]", 9090),
         (
             "[{address: 10.1.1.1, ports: {tcp-metaprotocol-thrift: 7000}}, {address: 10.1.1.2}]",
             None,
@@ -241,3 +249,75 @@ def test_proxies_can_be_asked_whether_they_have_the_filter() -> None:
         assert patch["match"]["proxy"] == {"metadata": {"AERAKI_META_PROTOCOL": "true"}}
     others = istio(service(port="tcp-kafka"), delivery=only(Mend.OPT_IN))
     assert not any("proxy" in patch["match"] for patch in others.patches())
+
+
+def test_a_limit_without_an_inbound_filter_is_said_whatever_is_in_the_way() -> None:
+    named = service(target="rpc")
+    written = istio(named, router(LIMIT), delivery=only(Mend.TARGET_PORT))
+    assert INBOUND not in written.filters
+    assert any("MetaRouter/shop/orders: spec.localRateLimit: " in line for line in written.said)
+
+
+def test_a_selector_without_labels_is_none_so_the_annotation_counts() -> None:
+    empty = "workloadSelector: {labels: {}}"
+    written = istio(entry(annotations="{workloadSelector: orders}", spec=empty))
+    (inbound,) = (each for name, each in written.filters.items() if "inbound" in name)
+    assert inbound["spec"]["workloadSelector"] == {"labels": {"app": "orders"}}
+
+
+@pytest.mark.parametrize("length", [57, 58])
+def test_a_name_that_is_cut_is_valid_wherever_the_cut_is(length: int) -> None:
+    """Between two of the single letters, or behind one."""
+    host = ".".join(["a" * 60, "b" * 60, "c" * length, *"g" * 30])
+    written = istio(entry(host), delivery=only(Mend.VALID_NAMES))
+    assert len(written.names) == 2
+    assert all(is_object_name(name.partition("/")[2]) for name in written.names)
+
+
+def test_an_address_that_is_written_twice_has_one_filter() -> None:
+    site = site_of(entry(addresses="[240.240.0.1, 240.240.0.1]"), "orders.example", LIKE_AERAKI)
+    drafts = place(site, metaprotocol.generate(site)).drafts
+    assert len([draft for draft in drafts if "outbound" in draft.id.name]) == 1
+
+
+def test_long_hosts_that_begin_alike_have_names_of_their_own() -> None:
+    alike = ".".join(["a" * 60] * 3) + "." + "b" * 58
+    mend = only(Mend.VALID_NAMES)
+    one, other = (istio(entry(alike + end), delivery=mend).names for end in ("x", "y"))
+    assert not set(one) & set(other)
+
+
+def test_what_gives_no_valid_name_whatever_is_done_is_said() -> None:
+    """A valid host gives one; this is for what validation may let through one day."""
+    for wanted in ("aeraki-a..b", "aeraki-a_.b", "-aeraki"):
+        found = object_name(wanted, "spec.hosts", MENDED)
+        assert isinstance(found, Problem), found
+        assert found.field == "spec.hosts"
+
+
+def test_what_follows_a_filter_follows_it_at_every_address_and_by_the_mend_once() -> None:
+    """Istio would replace a cluster once for each."""
+    redis = entry(addresses="[240.240.0.1, 240.240.0.2]", ports="[{number: 6379, name: tcp-redis}]")
+    asked = """
+apiVersion: redis.aeraki.io/v1alpha1
+kind: RedisDestination
+metadata: {name: orders, namespace: shop}
+spec: {host: orders.example, trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}}
+"""
+    for delivery, patches in ((LIKE_AERAKI, [3, 3]), (only(Mend.ASKED_CLUSTERS), [3, 1])):
+        written = istio(redis, asked, delivery=delivery)
+        outbound = [name for name in written.names if "outbound" in name]
+        assert [len(written.filters[n]["spec"]["configPatches"]) for n in outbound] == patches
+
+
+def test_a_namespace_that_is_exported_to_twice_has_one_of_each() -> None:
+    """`*` is the root namespace."""
+    twice = router(f"{LIMIT}\n  exportTo: ['*', istio-system]")
+    site = site_of(f"{service()}---{twice}", HOST, LIKE_AERAKI)
+    made = [draft.id.name for draft in place(site, metaprotocol.generate(site)).drafts]
+    assert len(made) == len(set(made)) == 2
+
+
+def test_a_filter_that_precedes_the_tcp_proxy_does_not_replace_it() -> None:
+    written = istio(service(port="tcp-kafka"))
+    assert {patch["patch"]["operation"] for patch in written.patches()} == {"INSERT_BEFORE"}

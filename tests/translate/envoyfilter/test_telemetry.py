@@ -107,3 +107,24 @@ def test_a_mesh_config_that_cannot_be_read_holds_everything() -> None:
     found = written("{accessLogFile: [}")
     assert found.names == []
     assert any("data.mesh" in line for line in found.said)
+
+
+def test_what_is_no_json_by_intention_is_not_complained_of() -> None:
+    for config in (
+        "{accessLogFile: /x, accessLogFormat: mine}",
+        "{accessLogFile: /x, accessLogEncoding: JSON}",
+    ):
+        assert not [line for line in written(config).said if "accessLogFormat" in line]
+
+
+def test_a_line_that_ends_with_a_newline_has_no_second_one_by_the_mend() -> None:
+    for config in ("{accessLogFile: /x}", '{accessLogFile: /x, accessLogFormat: "mine\\n"}'):
+        line: str = log_format(config, Mend.LOG_NEWLINE)["textFormatSource"]["inlineString"]
+        assert line.endswith("\n")
+        assert not line.endswith("\n\n")
+
+
+def test_a_whole_number_of_per_cent_has_no_point() -> None:
+    """protobuf's JSON: an object is compared with the one that Aeraki wrote, text by text."""
+    whole = sampling("{defaultConfig: {tracing: {sampling: 50.0}}}")
+    assert repr(whole) == "{'value': 50}"

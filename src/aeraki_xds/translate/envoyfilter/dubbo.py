@@ -15,7 +15,6 @@ from typing import Final
 
 import msgspec
 
-from aeraki_xds.mesh.graph import Routing
 from aeraki_xds.mesh.names import ClusterName
 from aeraki_xds.mesh.objects import (
     MetaRouteMatch,
@@ -27,7 +26,7 @@ from aeraki_xds.mesh.objects import (
 )
 from aeraki_xds.mesh.objects.istio import IstioStringMatch
 from aeraki_xds.mesh.problems import Finding, Problem, Severity, error, warning
-from aeraki_xds.mesh.rules import Rule
+from aeraki_xds.mesh.rules import Routing, Rule
 from aeraki_xds.mesh.validation import matching
 from aeraki_xds.translate.destinations import Destination, resolve
 from aeraki_xds.translate.envoyfilter import native

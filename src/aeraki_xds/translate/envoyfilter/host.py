@@ -42,7 +42,7 @@ def objects_of(graph: Graph, host: Host, delivery: EnvoyFilters) -> Output:
     service, findings = declared
     spoken = {port.number: _protocol(port, delivery) for port in service.ports}
     if not any(spoken.values()):
-        return Output()
+        return _ungated(graph, service)
     output = Output(age=_age(graph, service), findings=findings)
     output += _misspelt(graph, service, delivery)
     if _is_undecided(graph, host):
@@ -112,6 +112,18 @@ def _misspelt(graph: Graph, service: Service, delivery: EnvoyFilters) -> Output:
             problem = warning("spec.hosts", text)
             output += Output(findings=(Finding(key=key_of(router), problem=problem),))
     return output
+
+
+def _ungated(graph: Graph, service: Service) -> Output:
+    """A router that wants gateways for a host whose ports are none of ours."""
+    text = f"{service.host} has no port of MetaProtocol, so no gateway is opened for it"
+    return Output(
+        findings=tuple(
+            Finding(key=key_of(router), problem=warning("spec.gateways", text))
+            for router in graph.in_force(Kind.META_ROUTER, service.host)
+            if isinstance(router, MetaRouter) and router.spec.gateways
+        )
+    )
 
 
 def _by_entry(service: Service) -> Iterator[tuple[ServiceEntry, list[Port]]]:

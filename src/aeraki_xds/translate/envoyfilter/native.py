@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from aeraki_xds.mesh.graph import Routing
 from aeraki_xds.mesh.names import Kind, Namespace, Subset, cluster_name
 from aeraki_xds.mesh.objects import HttpRoute, MetaRouter, VirtualService, key_of
 from aeraki_xds.mesh.objects.istio import IstioDestination
 from aeraki_xds.mesh.problems import Finding, Problem, error, warning
-from aeraki_xds.mesh.rules import Rule, Target, applies_to_mesh, rules_of, unread
+from aeraki_xds.mesh.rules import Routing, Rule, Target, applies_to_mesh, rules_of, unread
 from aeraki_xds.translate.destinations import Destination, resolve
 from aeraki_xds.translate.envoyfilter.profile import Mend
 from aeraki_xds.translate.envoyfilter.site import Site

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from aeraki_xds.mesh.graph import Routing
 from aeraki_xds.mesh.names import ClusterName
 from aeraki_xds.mesh.objects import VirtualService, key_of
 from aeraki_xds.mesh.problems import Finding, Problem, warning
-from aeraki_xds.mesh.rules import Rule
+from aeraki_xds.mesh.rules import Routing, Rule
 from aeraki_xds.translate.destinations import Destination, Route, resolve
 from aeraki_xds.translate.envoyfilter import native
 from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters, Mend
