@@ -58,10 +58,15 @@ def _ignore(_changes: Changes) -> None:
     pass
 
 
+def _nothing() -> None:
+    pass
+
+
 class Pipeline:
     """The one writer of store, graph and hub. `sources` are the names that must say `Synced`.
 
-    `on_changed` is told, after each batch, what it changed of what is in force.
+    `on_changed` is told, after each batch, what it changed of what is in force; `on_taken` is
+    called when a batch is in store and graph, served yet or not.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Pipeline:
         self.desired: Final = Desired()
         self.unreadable: dict[str, Unreadable] = {}
         self.on_changed: Callable[[Changes], None] = _ignore
+        self.on_taken: Callable[[], None] = _nothing
         self._hub = hub
         self._scopes = scopes
         self._clock = clock
@@ -160,6 +166,7 @@ class Pipeline:
                 news = self.sources.confirm(self._unconfirmed, self.unreadable, at_rest=at_rest)
                 about_objects += self._note(news)
             changes, touched = await self._take(about_objects)
+            self.on_taken()
             self._due |= touched | self._look()
             if not self._is_serving():
                 return
