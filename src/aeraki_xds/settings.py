@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from aeraki_xds.mesh.tenancy import Tenancy
+from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters
 from aeraki_xds.xds.identity import DEFAULT_TRUST_DOMAIN
 
 DEFAULT_XDS_ADDRESS: Final = "127.0.0.1:15010"
 DEFAULT_ADMIN_ADDRESS: Final = "127.0.0.1:8080"
 DEFAULT_GRACE_PERIOD: Final = 5.0
+
+DEFAULT_CLUSTER_XDS_ADDRESS: Final = ":15010"
+DEFAULT_CLUSTER_ADMIN_ADDRESS: Final = "127.0.0.1:15014"
+DEFAULT_PROBE_ADDRESS: Final = ":8080"
+"""In a cluster: where sidecars, operators and the kubelet look, as for Aeraki and istiod."""
 
 _UNIX: Final = "unix:"
 
@@ -90,14 +97,43 @@ class TlsFiles:
         )
 
 
+class Role(Enum):
+    """What a replica does with EnvoyFilters."""
+
+    WRITE = "write"
+    """It writes them while it leads."""
+    SHADOW = "shadow"
+    """It prints what it would write."""
+    NONE = "none"
+    """It serves xDS only (Aeraki's `--master=false`)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServeSettings:
-    """Where the configuration is, where to serve it, and to whom. `grace_period` is what streams
-    have to end when the server stops, in seconds; `state_dir` where the last good configuration is
-    kept for after a restart, if it is.
+class ClusterSettings:
+    """A Kubernetes cluster to read from and to write EnvoyFilters into. `kubeconfig` None: the one
+    that this process is in. Where `config_store_secret` names a Secret of the root namespace, the
+    configuration is in the cluster of its kubeconfig. `server_id` is who we are to other replicas,
+    `instance` whose the objects are; `confirm_deletions` a digest that the log printed.
     """
 
-    config_dir: Path
+    kubeconfig: Path | None = None
+    config_store_secret: str = ""
+    probe_address: Address | None = None
+    delivery: EnvoyFilters
+    role: Role = Role.WRITE
+    server_id: str
+    instance: str = "aeraki-xds"
+    confirm_deletions: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """Where the configuration is, a folder or a cluster, where to serve it, and to whom.
+    `grace_period` is what streams have to end when the server stops, in seconds; `state_dir` where
+    the last good configuration is kept for after a restart, if it is.
+    """
+
+    source: Path | ClusterSettings
     xds_address: Address | UnixAddress
     admin_address: Address
     tenancy: Tenancy

@@ -494,4 +494,4 @@ async def test_the_guide_for_operators_has_every_page_and_every_metric(desk: Des
     lines = (await desk.text("/metrics")).splitlines()
     ours = {line.split()[2] for line in lines if line.startswith("# TYPE aeraki_xds_")}
     documented = set(re.findall(r"^\| `(aeraki_xds_\w+)", guide, re.MULTILINE))
-    assert documented == ours
+    assert ours <= documented  # the others: tests/admin/test_writing.py

@@ -6,11 +6,13 @@ The names of scopes hold what proxies say of themselves, so they are escaped and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 from aeraki_xds.admin.query import MESSAGE, TEXT, PageError, Query
 from aeraki_xds.encode import packed_to_json
 from aeraki_xds.pipeline import Pipeline
+from aeraki_xds.pipeline.written import WriteState
 from aeraki_xds.state import State
 from aeraki_xds.telemetry import shown
 from aeraki_xds.turns import in_turns
@@ -21,7 +23,15 @@ from aeraki_xds.xds.resource import Resource, Scope
 class Configuration:
     """The pages about configuration."""
 
-    def __init__(self, *, pipeline: Pipeline, hub: Hub, state: State | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        hub: Hub,
+        state: State | None = None,
+        written: Callable[[], WriteState | None] = lambda: None,
+    ) -> None:
+        self._written = written
         self._pipeline = pipeline
         self._state = state
         self._hub = hub
@@ -77,7 +87,18 @@ class Configuration:
             }
             async for entry in in_turns(query.page(report))
         ]
-        return query.paged("rejections", entries, len(report))
+        return {**query.paged("rejections", entries, len(report)), **self._writing()}
+
+    def _writing(self) -> dict[str, object]:
+        """How the writing of EnvoyFilters goes; nothing where nobody writes."""
+        state = self._written()
+        if state is None:
+            return {}
+        texts = {
+            "failures": {name: shown(why, MESSAGE) for name, why in state.failures.items()},
+            "errors": {kind: shown(why, MESSAGE) for kind, why in state.errors.items()},
+        }
+        return {"writing": {**asdict(state), **texts}}
 
     def _scopes(self, wanted: str) -> list[Scope]:
         published = self._hub.published

@@ -8,7 +8,8 @@ ours (a type of a closed set, a dialect, a source that was configured), never a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -24,6 +25,7 @@ from aeraki_xds.admin.lag import LagMeter
 from aeraki_xds.admin.proxies import service_of
 from aeraki_xds.mesh.problems import Severity
 from aeraki_xds.pipeline import Pipeline
+from aeraki_xds.pipeline.written import WriteState
 from aeraki_xds.state import State
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.tally import Histogram, short_name
@@ -51,7 +53,9 @@ class Metrics(Collector):
         xds: XdsServer,
         lag: LagMeter,
         state: State | None = None,
+        written: Callable[[], WriteState | None] = lambda: None,
     ) -> None:
+        self._written = written
         self._pipeline = pipeline
         self._xds = xds
         self._state = state
@@ -77,9 +81,33 @@ class Metrics(Collector):
         yield from self._by_type()
         yield from self._configuration()
         yield from self._convergence()
+        yield from self._writing()
         yield _histogram(
             "event_loop_lag_seconds", "How late the event loop runs its timers.", self._lag.seconds
         )
+
+    def _writing(self) -> Iterator[Metric]:
+        """EnvoyFilters into a cluster, where somebody writes them."""
+        state = self._written()
+        if state is None:
+            return
+        yield _gauge("leader", "1 while this replica writes EnvoyFilters.", int(state.leads))
+        standing = GaugeMetricFamily(
+            f"{_PREFIX}envoyfilters",
+            "Objects for Istio that are not as they are wanted, by why.",
+            labels=["why"],
+        )
+        standing.add_metric(["pending"], state.pending)
+        standing.add_metric(["waiting"], len(state.waiting))
+        standing.add_metric(["conflict"], len(state.conflicts))
+        standing.add_metric(["failed"], len(state.failures))
+        yield standing
+        done = CounterMetricFamily(
+            f"{_PREFIX}envoyfilter_writes", "Writes into the cluster.", labels=["outcome"]
+        )
+        for outcome, count in asdict(state.counts).items():
+            done.add_metric([outcome], count)
+        yield done
 
     def _connected(self) -> Metric:
         counts = Counter(

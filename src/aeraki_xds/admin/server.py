@@ -29,6 +29,7 @@ from aeraki_xds.admin.proxies import Proxies
 from aeraki_xds.admin.query import TEXT, PageError, Query
 from aeraki_xds.admin.tasks import tasks
 from aeraki_xds.pipeline import Pipeline
+from aeraki_xds.pipeline.written import WriteState
 from aeraki_xds.state import State
 from aeraki_xds.telemetry import shown
 from aeraki_xds.xds.hub import Hub
@@ -63,12 +64,17 @@ class AdminServer:
         xds: XdsServer,
         readiness: Readiness,
         state: State | None = None,
+        written: Callable[[], WriteState | None] = lambda: None,
     ) -> None:
         self._readiness = readiness
-        self._configuration = configuration = Configuration(pipeline=pipeline, hub=hub, state=state)
+        self._configuration = configuration = Configuration(
+            pipeline=pipeline, hub=hub, state=state, written=written
+        )
         proxies = Proxies(hub)
         self._lag = LagMeter(clock=time.monotonic)
-        self._metrics = Metrics(pipeline=pipeline, hub=hub, xds=xds, lag=self._lag, state=state)
+        self._metrics = Metrics(
+            pipeline=pipeline, hub=hub, xds=xds, lag=self._lag, state=state, written=written
+        )
         self._pages = {
             "/debug/adsz": _Page(proxies.adsz, "connected clients and what they watch"),
             "/debug/connections": _Page(proxies.connections, "TCP connections and their streams"),

@@ -70,10 +70,35 @@ def mesh_options(command: F) -> F:
         show_default=True,
         help="Istio's root namespace, whose objects may speak about any host.",
     )
+    @click.option(
+        "--istio-namespace",
+        metavar="NAMESPACE",
+        help="Where istiod has its mesh config; default: the root namespace.",
+    )
+    @click.option(
+        "--mesh-config",
+        default="istio",
+        show_default=True,
+        metavar="NAME",
+        help="The ConfigMap with the mesh config.",
+    )
     @functools.wraps(command)
-    def with_tenancy(*, domain: str, mode: str, root_namespace: str, **rest: Any) -> Any:
-        root = Namespace(root_namespace)
-        tenancy = Tenancy(mode=TenancyMode(mode), root=root, domain=domain)
+    def with_tenancy(
+        *,
+        domain: str,
+        mode: str,
+        root_namespace: str,
+        istio_namespace: str | None,
+        mesh_config: str,
+        **rest: Any,
+    ) -> Any:
+        tenancy = Tenancy(
+            mode=TenancyMode(mode),
+            root=Namespace(root_namespace),
+            domain=domain,
+            istio=Namespace(istio_namespace) if istio_namespace else None,
+            mesh_config=mesh_config,
+        )
         return command(tenancy=tenancy, **rest)
 
     return cast("F", with_tenancy)

@@ -27,16 +27,17 @@ class ControlPlane:
     @contextlib.asynccontextmanager
     async def run(
         cls,
-        config_dir: Path,
+        config_dir: Path | None,
         *,
         port: int = 0,
         options: Sequence[str] = (),
         module: str = "aeraki_xds",
     ) -> AsyncIterator[Self]:
-        """Serve a folder, with more `options` of `serve`; both ports are open when the block
-        begins. `module` is what is run, for those that prepare the process first.
+        """Serve a folder, or what the further `options` of `serve` say; the ports are open when the
+        block begins. `module` is what is run, for those that prepare the process first.
         """
-        arguments = ["serve", "--config-dir", str(config_dir), "--log-level", "error"]
+        arguments = ["serve", "--log-level", "error"]
+        arguments += ["--config-dir", str(config_dir)] if config_dir is not None else []
         arguments += ["--xds-address", f"127.0.0.1:{port}", "--admin-address", "127.0.0.1:0"]
         started = python_module(module, *arguments, *options, announces="serving ")
         async with started as (process, line):

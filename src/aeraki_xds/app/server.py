@@ -1,8 +1,8 @@
-"""The process: sources, pipeline, xDS server and admin page under one task group.
+"""Configuration, pipeline, xDS server and admin page under one task group.
 
-In: settings. Out: a running server, until cancelled. Everything is made here and handed down by
-constructor; a part that fails ends the whole, with its error. The end is graceful: not ready, then
-no new connections, then streams are told to go elsewhere, and last the admin page.
+In: settings. Out: a running server, until cancelled. A part that fails ends the whole, with its
+error. The end is graceful: not ready, then no new connections, then streams are told to go
+elsewhere, and last the admin page.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from typing import Final
 import structlog
 
 from aeraki_xds.admin.server import AdminServer
+from aeraki_xds.app.configuration import Configuration, opened
 from aeraki_xds.errors import ConfigurationError, ListenError
 from aeraki_xds.garbage import no_full_collections, now_and_then
-from aeraki_xds.ingest.decode import decode
-from aeraki_xds.ingest.files import FileSource
 from aeraki_xds.mesh.names import Namespace
 from aeraki_xds.pipeline import Pipeline, Scopes
 from aeraki_xds.pipeline.last_good import LastGood
-from aeraki_xds.settings import Address, ServeSettings, UnixAddress
+from aeraki_xds.settings import Address, ClusterSettings, ServeSettings, UnixAddress
 from aeraki_xds.state import State
 from aeraki_xds.xds import Hub, Peer
 from aeraki_xds.xds.wire import ServerTls, XdsServer
@@ -44,17 +43,24 @@ _LOG: Final = structlog.get_logger("aeraki_xds.app")
 
 
 async def serve(settings: ServeSettings, *, announce: Callable[[str], None]) -> None:
-    """Run until cancelled. `announce` is given one line with the real addresses, once both ports
-    are open: `serving xds=HOST:PORT admin=HOST:PORT`.
+    """Run until cancelled. `announce` is given one line with the real addresses, once the ports are
+    open: `serving xds=HOST:PORT admin=HOST:PORT`, and `probes=HOST:PORT` where these have one.
     """
-    source = FileSource(root=settings.config_dir, decode=decode)
+    async with opened(settings) as configuration:
+        await _serve(settings, configuration, announce)
+    _LOG.info("stopped")
+
+
+async def _serve(
+    settings: ServeSettings, configuration: Configuration, announce: Callable[[str], None]
+) -> None:
     readiness = Readiness()
     hub = Hub(clock=time.time, on_serving=partial(readiness.set, True))
-    scopes = Scopes(trust_domains=settings.trust_domains)
+    scopes = Scopes(trust_domains=settings.trust_domains, istio=configuration.istio)
     pipeline = Pipeline(
         hub=hub,
         scopes=scopes,
-        sources=[source.name],
+        sources=configuration.names,
         clock=asyncio.get_running_loop().time,
         tenancy=settings.tenancy,
     )
@@ -77,18 +83,24 @@ async def serve(settings: ServeSettings, *, announce: Callable[[str], None]) -> 
             _opened(settings.state_dir) as state,
             # Up for longer: while streams are ended it says that we are not ready.
             _administered(
-                AdminServer(pipeline=pipeline, hub=hub, xds=xds, readiness=readiness, state=state),
+                AdminServer(
+                    pipeline=pipeline,
+                    hub=hub,
+                    xds=xds,
+                    readiness=readiness,
+                    state=state,
+                    written=lambda: configuration.written,
+                ),
                 settings,
-            ) as admin_address,
+            ) as said_of_admin,
             _serving(xds, settings) as xds_address,
         ):
-            announce(f"serving xds={xds_address} admin={admin_address}")
+            announce(f"serving xds={xds_address} {said_of_admin}")
             try:
-                await _work(source, pipeline, state)
+                await _work(configuration, pipeline, state)
             finally:
                 readiness.drain()
                 _LOG.info("draining", streams=len(hub.streams), grace_period=settings.grace_period)
-    _LOG.info("stopped")
 
 
 def _context(settings: ServeSettings) -> ssl.SSLContext | None:
@@ -115,13 +127,14 @@ def _opened(folder: Path | None) -> AbstractAsyncContextManager[State | None]:
     return State.opened(folder) if folder is not None else nullcontext()
 
 
-async def _work(source: FileSource, pipeline: Pipeline, state: State | None) -> None:
+async def _work(configuration: Configuration, pipeline: Pipeline, state: State | None) -> None:
     """Source and pipeline go on from what the state holds, and the state follows them."""
     last_good = state.take() if state is not None else LastGood()
-    source.remembered = last_good.origins
+    configuration.remember(last_good)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(now_and_then())
-        tasks.create_task(source.run(pipeline.inbox.put))
+        tasks.create_task(configuration.tend(pipeline))
+        tasks.create_task(configuration.run(pipeline.inbox.put))
         if state is not None:
             await pipeline.restore(last_good)
             pipeline.on_changed = state.note
@@ -151,12 +164,18 @@ async def _serving(
 
 
 @asynccontextmanager
-async def _administered(server: AdminServer, settings: ServeSettings) -> AsyncIterator[Address]:
-    address = settings.admin_address
-    with _named("admin", address):
-        host, port = await server.start(address.host, address.port)
+async def _administered(server: AdminServer, settings: ServeSettings) -> AsyncIterator[str]:
+    """What is said of the addresses: each with what it is for."""
+    source, said = settings.source, []
+    starts = [("admin", server.start, settings.admin_address)]
+    if isinstance(source, ClusterSettings) and source.probe_address is not None:
+        starts.append(("probes", server.start_probes, source.probe_address))
     try:
-        yield Address(host=host, port=port)
+        for what, start, address in starts:
+            with _named(what, address):
+                host, port = await start(address.host, address.port)
+            said.append(f"{what}={Address(host=host, port=port)}")
+        yield " ".join(said)
     finally:
         await server.close()
 
