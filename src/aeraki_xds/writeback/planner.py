@@ -1,7 +1,7 @@
 """The plan of this moment, for who carries it out and for who only prints it.
 
 In: what the pipeline wants, and the mirrors of what is there. Out: a `Plan`. Guaranteed: an object
-is compared again only when one of its sides changed, and ten thousand are compared in turns.
+is compared again only when one of its sides changed, and ten thousand hold nobody up.
 """
 
 from __future__ import annotations
@@ -117,11 +117,12 @@ class Planner:
             install=self.install,
             complete=self.is_complete,
             standing=self._desired.standing,
-            was_wanted=self._was_wanted,
+            was_wanted=frozenset(self._was_wanted),
             confirmed=confirmed,
             lately=lately,
         )
-        return plan_of(inputs, self._compare)
+        # In a thread: it looks at every object in one go, and everything is compared by now.
+        return await asyncio.to_thread(plan_of, inputs, self._compare)
 
     async def _take(self) -> None:
         """Take in what is wanted now, unpacking what is new."""
