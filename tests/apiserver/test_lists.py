@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.apiserver.kit import (
@@ -127,10 +125,9 @@ async def test_fields_select(api: ApiServer, client: Client) -> None:
 
 
 async def test_ten_thousand_objects_are_listed_in_pages(api: ApiServer, client: Client) -> None:
-    """About a second of work, for client and server; the bound is for slower machines."""
     for number in range(10_000):
         api.put(service(f"s-{number:05}"))
-    started, names, query = time.process_time(), 0, dict[str, object](limit=500)
+    names, query = 0, dict[str, object](limit=500)
     while True:
         _, page = await client.get(SERVICES, **query)
         names += len(page["items"])
@@ -138,4 +135,3 @@ async def test_ten_thousand_objects_are_listed_in_pages(api: ApiServer, client: 
             break
         query["continue"] = token
     assert names == 10_000
-    assert time.process_time() - started < 10
