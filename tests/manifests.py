@@ -252,6 +252,45 @@ MESH_CONFIG: Final[dict[str, Any]] = {
     },
 }
 
+ENDPOINT_SLICE: Final[dict[str, Any]] = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {
+        "name": "reviews-a",
+        "namespace": "shop",
+        "labels": {"kubernetes.io/service-name": "reviews"},
+    },
+    "addressType": "IPv4",
+    "endpoints": [
+        {
+            "addresses": ["10.0.0.7"],
+            "conditions": {"ready": True},
+            "targetRef": {"kind": "Pod", "name": "reviews-1", "namespace": "shop"},
+            "zone": "eu-1",
+        },
+    ],
+    "ports": [{"name": "tcp-thrift", "port": 19090}],
+}
+
+POD: Final[dict[str, Any]] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "reviews-1", "namespace": "shop", "labels": {"version": "v1"}},
+}
+
+WORKLOAD_ENTRY: Final[dict[str, Any]] = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "WorkloadEntry",
+    "metadata": {"name": "reviews-2", "namespace": "shop", "labels": {"app": "reviews"}},
+    "spec": {
+        "address": "10.0.0.8",
+        "ports": {"tcp-thrift": 19091},
+        "labels": {"version": "v2"},
+        "weight": 2,
+        "locality": "eu/1",
+    },
+}
+
 ALL: Final = (
     META_ROUTER,
     APPLICATION_PROTOCOL,
@@ -265,6 +304,9 @@ ALL: Final = (
     SERVICE,
     SECRET,
     MESH_CONFIG,
+    ENDPOINT_SLICE,
+    POD,
+    WORKLOAD_ENTRY,
 )
 
 _STEP: Final = re.compile(r"\[(\d+)\]|\[([^\]]*)\]|([^.\[]+)")

@@ -108,7 +108,6 @@ def test_the_namespace_of_a_cluster_scoped_kind_means_nothing() -> None:
 @pytest.mark.parametrize(
     ("api_version", "kind"),
     [
-        ("v1", "Pod"),
         ("v1", "secret"),
         ("v1", "ConfigMap"),
         ("apps/v1", "Deployment"),

@@ -1,7 +1,8 @@
 """A Kubernetes cluster as the configuration: watched, and written into by one of its replicas.
 
 In: settings. Out: what `configuration` asks for: the source, and the writer with its election, or a
-printer in shadow. Imported only under --kubernetes.
+printer in shadow. Who serves is read only while that matters: to stock Envoys, which are told
+nothing before it is read, and to filters at ports that Pods name. Imported only under --kubernetes.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from aeraki_xds.errors import ConfigurationError
 from aeraki_xds.ingest.event import Emit
 from aeraki_xds.ingest.kubernetes.client import Cluster as Connection
 from aeraki_xds.ingest.kubernetes.client import ClusterError
-from aeraki_xds.ingest.kubernetes.source import SECRETS, KubernetesSource
+from aeraki_xds.ingest.kubernetes.serving import ENDPOINTS
+from aeraki_xds.ingest.kubernetes.source import ON_REQUEST, KubernetesSource
 from aeraki_xds.mesh.links import Subject
+from aeraki_xds.mesh.names import SERVING
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline import Pipeline
 from aeraki_xds.pipeline.last_good import LastGood
 from aeraki_xds.pipeline.written import WriteState
 from aeraki_xds.settings import ClusterSettings, Role
-from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters
+from aeraki_xds.translate.compose import Ads, Recipe
+from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters, Mend
 from aeraki_xds.writeback.election import Election
 from aeraki_xds.writeback.objects import Install
 from aeraki_xds.writeback.planner import Planner
@@ -91,8 +95,15 @@ class Cluster:
         await self._source.run(emit)
 
     async def tend(self, pipeline: Pipeline) -> None:
-        """Look for the Secrets that rules name, and write what Istio is to be given."""
-        pipeline.on_taken = lambda: self._look_for_secrets(pipeline)
+        """Look for what is wanted of the cluster, and write what Istio is to be given."""
+
+        def may_open(recipe: Recipe) -> bool:
+            was_read = all(pipeline.sources[name].was_read for name in ENDPOINTS)
+            return was_read or not isinstance(recipe, Ads)
+
+        pipeline.touched.forgotten |= SERVING
+        pipeline.may_open = may_open
+        pipeline.on_taken = lambda: self._look(pipeline)
         match self._settings.role:
             case Role.WRITE:
                 await self._write(pipeline)
@@ -101,14 +112,30 @@ class Cluster:
             case Role.NONE:
                 pass
 
-    def _look_for_secrets(self, pipeline: Pipeline) -> None:
-        """Which these are is known when the kinds that may name one are."""
+    def _look(self, pipeline: Pipeline) -> None:
+        """What is wanted is known when the kinds are that may make it so, unless it is before."""
+        others = (state for name, state in pipeline.sources.items() if name not in ON_REQUEST)
+        is_told = all(state.has_spoken for state in others)
+        self._look_for_secrets(pipeline, is_told=is_told)
+        wanted = any(isinstance(recipe, Ads) for recipe in pipeline.recipes)
+        wanted = wanted or (
+            self._looks_up_names and bool(pipeline.graph.used(Subject.TARGET_NAMES))
+        )
+        if wanted or is_told:
+            self._source.want_endpoints(wanted)
+
+    @property
+    def _looks_up_names(self) -> bool:
+        """Whether filters are at the ports of workloads, so that those with a name need slices."""
+        return self.istio is not None and self.istio.has(Mend.TARGET_PORT)
+
+    def _look_for_secrets(self, pipeline: Pipeline, *, is_told: bool) -> None:
+        """Those that rules name."""
         topics = pipeline.graph.used(Subject.SECRET)
         wanted = frozenset(
             (space, name) for space, _, name in (t.name.partition("/") for t in topics)
         )
-        others = (state for name, state in pipeline.sources.items() if name != SECRETS)
-        if wanted != self._wanted and (wanted or all(state.has_spoken for state in others)):
+        if wanted != self._wanted and (wanted or is_told):
             self._wanted = wanted
             self._source.want_secrets(wanted)
 

@@ -25,10 +25,12 @@ from aeraki_xds.mesh.validation import names
 
 ISTIO_GROUP: Final = "networking.istio.io"
 KUBERNETES_GROUP: Final = ""
+DISCOVERY_GROUP: Final = "discovery.k8s.io"
 AERAKI_GROUPS: Final = ("metaprotocol.aeraki.io", "redis.aeraki.io", "dubbo.aeraki.io")
 
 VERSIONS: Final[dict[str, tuple[str, ...]]] = {
     KUBERNETES_GROUP: ("v1",),
+    DISCOVERY_GROUP: ("v1",),
     ISTIO_GROUP: ("v1", "v1beta1", "v1alpha3"),
     **dict.fromkeys(AERAKI_GROUPS, ("v1alpha1",)),
 }
@@ -39,9 +41,20 @@ _DEFAULT_NAMESPACE: Final = "default"
 _PARTS: Final = ("spec", "data", "stringData")
 """Where the kinds hold what they are about."""
 
+_OTHER_PARTS: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.ENDPOINT_SLICE: ("addressType", "endpoints", "ports"),
+    Kind.POD: (),
+}
+"""Where these do."""
+
 _CONFIDENTIAL: Final = frozenset({Kind.SECRET, Kind.REDIS_SERVICE, Kind.REDIS_DESTINATION})
-"""Kinds that hold passwords. Annotations are not kept of them: nothing reads these, and tools put
-copies of the whole object there (kubectl's last-applied-configuration).
+"""Kinds that hold passwords: tools put copies of the whole object in its annotations (kubectl's
+last-applied-configuration).
+"""
+
+_UNANNOTATED: Final = _CONFIDENTIAL | {Kind.ENDPOINT_SLICE, Kind.POD}
+"""Kinds of which annotations are not kept: nothing reads these. Those of slices and Pods change
+with every heartbeat of somebody's.
 """
 
 
@@ -193,9 +206,10 @@ def _that_is_read(document: Mapping[str, object], key: Key) -> dict[str, object]
     metadata = document["metadata"]
     assert isinstance(metadata, Mapping)  # a key was made of it
     named = {**metadata, "namespace": key.namespace}
-    if key.kind in _CONFIDENTIAL:
+    if key.kind in _UNANNOTATED:
         named.pop("annotations", None)
-    return {"metadata": named, **{part: document[part] for part in _PARTS if part in document}}
+    parts = _OTHER_PARTS.get(key.kind, _PARTS)
+    return {"metadata": named, **{part: document[part] for part in parts if part in document}}
 
 
 def _hosts(spec: object) -> frozenset[str]:

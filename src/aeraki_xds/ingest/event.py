@@ -16,9 +16,11 @@ from aeraki_xds.mesh.problems import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
-    """All that existed has been said (again, after a SourceLost)."""
+    """All that existed has been said (again, after a SourceLost). `idle`: nothing was, and nothing
+    will be, for nobody wants to know it."""
 
     source: str
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

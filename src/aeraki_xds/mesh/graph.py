@@ -60,7 +60,7 @@ class Graph:
         self._about: dict[tuple[Kind, Host], set[Key]] = defaultdict(set)
         self._senders: dict[Host, set[Key]] = defaultdict(set)
         self._settling: dict[Topic, set[Key]] = defaultdict(set)
-        self._using: dict[Topic, set[Key]] = defaultdict(set)
+        self._using: dict[Subject, dict[Topic, set[Key]]] = {s: defaultdict(set) for s in Subject}
         self._held: dict[Host, set[Key]] = defaultdict(set)
         self._unsettled: dict[Topic, set[Key]] = defaultdict(set)
 
@@ -199,7 +199,7 @@ class Graph:
 
     def used(self, subject: Subject) -> frozenset[Topic]:
         """The topics of a subject that objects depend on, settled or not."""
-        return frozenset(topic for topic in self._using if topic.subject is subject)
+        return frozenset(self._using[subject])
 
     def is_unsettled(self, topic: Topic) -> bool:
         """Whether something about a topic exists that cannot be read and never was in force, or may
@@ -305,7 +305,7 @@ class Graph:
         for topic in links.settles:
             self._settling[topic].add(key)
         for topic in links.uses:
-            self._using[topic].add(key)
+            self._using[topic.subject][topic].add(key)
         return self._dependent(links.settles).union(links.hosts, self._crowded(links.settles))
 
     def _remove(self, key: Key) -> set[Host]:
@@ -317,7 +317,7 @@ class Graph:
         for topic in links.settles:
             _discard(self._settling, topic, key)
         for topic in links.uses:
-            _discard(self._using, topic, key)
+            _discard(self._using[topic.subject], topic, key)
         del self._links[key], self._objects[key]
         return self._dependent(links.settles).union(links.hosts, self._crowded(links.settles))
 
@@ -326,7 +326,8 @@ class Graph:
         found: set[Host] = set()
         waiting, seen = list(topics), set(topics)
         while waiting:
-            for key in self._using.get(waiting.pop(), ()):
+            topic = waiting.pop()
+            for key in self._using[topic.subject].get(topic, ()):
                 found |= self._links[key].hosts
                 waiting += self._links[key].settles - seen
                 seen |= self._links[key].settles

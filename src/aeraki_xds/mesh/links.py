@@ -2,7 +2,8 @@
 
 In: one object. Out: its `Links`. Besides hosts there are *topics*, which one object settles and
 others depend on: the codec of an application protocol, a gateway, a Secret, the authorization
-policies of a namespace, the mesh config; and the workloads that several entries may share.
+policies of a namespace, the mesh config; the workloads that several entries may share; and who
+serves: a Pod settles what the slices say that refer to it, and these what their Service depends on.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
     DubboAuthorizationPolicy,
+    EndpointSlice,
     Gateway,
     KubernetesService,
     MeshConfig,
     MeshObject,
     MetaRouter,
+    Pod,
     RedisDestination,
     RedisService,
     Secret,
     ServiceEntry,
+    SyntheticServiceEntry,
     VirtualService,
+    WorkloadEntry,
     key_of,
 )
 from aeraki_xds.mesh.objects.redis import RedisAuth
@@ -40,9 +45,13 @@ class Subject(StrEnum):
 
     APPLICATION = "application"
     GATEWAY = "gateway"
+    LABEL = "label"
     MESH = "mesh"
+    POD = "pod"
     POLICIES = "policies"
     SECRET = "secret"
+    SLICES = "slices"
+    TARGET_NAMES = "target-names"
     WORKLOADS = "workloads"
 
 
@@ -54,6 +63,9 @@ class Topic(NamedTuple):
 
 
 MESH: Final = Topic(Subject.MESH, "")
+
+SERVICE_NAME: Final = "kubernetes.io/service-name"
+"""Label of an EndpointSlice: the Service that it is of."""
 
 SETTLING: Final = {
     Subject.MESH: Kind.CONFIG_MAP,
@@ -89,7 +101,7 @@ def links_of(item: MeshObject, tenancy: Tenancy) -> Links:
             return Links(
                 hosts=frozenset(map(full, named)),
                 settles=frozenset(filter(None, [workloads_topic(item)])),
-                uses=_spoken(item, tenancy),
+                uses=_spoken(item, tenancy).union(_serving(item)),
             )
         case DestinationRule():
             return Links(hosts=frozenset({full(item.spec.host)}))
@@ -129,6 +141,13 @@ def links_of(item: MeshObject, tenancy: Tenancy) -> Links:
             )
         case DubboAuthorizationPolicy() | Secret() | MeshConfig():
             return Links(settles=settled_by(key_of(item), tenancy))
+        case EndpointSlice():
+            return Links(settles=_served(item), uses=frozenset(filter(None, pods_of(item))))
+        case Pod():
+            return Links(settles=frozenset({pod_topic(item.metadata.name, namespace)}))
+        case WorkloadEntry():
+            labels = item.labels.items()
+            return Links(settles=frozenset(_label_topic(k, v, namespace) for k, v in labels))
         case ApplicationProtocol():
             return Links(settles=frozenset({Topic(Subject.APPLICATION, item.spec.protocol)}))
         case KubernetesService():
@@ -170,6 +189,58 @@ def workloads_topic(entry: ServiceEntry) -> Topic | None:
         return None
     labels = ",".join(f"{key}={value}" for key, value in sorted(selector.labels.items()))
     return Topic(Subject.WORKLOADS, f"{entry.metadata.namespace}/{labels}")
+
+
+def pod_topic(name: str, namespace: str) -> Topic:
+    """A Pod."""
+    return Topic(Subject.POD, f"{namespace}/{name}")
+
+
+def slices_topic(entry: SyntheticServiceEntry) -> Topic:
+    """The EndpointSlices of a Service."""
+    return Topic(Subject.SLICES, f"{entry.metadata.namespace}/{entry.metadata.name}")
+
+
+def pods_of(item: EndpointSlice) -> Iterator[Topic | None]:
+    """The Pod behind each endpoint of a slice; None where there is another thing, or nothing."""
+    for endpoint in item.endpoints:
+        ref = endpoint.target_ref
+        is_pod = ref.kind == Kind.POD and ref.name
+        yield pod_topic(ref.name, ref.namespace or item.metadata.namespace) if is_pod else None
+
+
+def selected_topic(entry: ServiceEntry) -> Topic | None:
+    """The WorkloadEntries that may serve an entry, if these may: those with one of the labels that
+    its selector wants."""
+    selector = entry.spec.workload_selector
+    if selector is None or not selector.labels or entry.spec.endpoints:
+        return None
+    return _label_topic(*min(selector.labels.items()), entry.metadata.namespace)
+
+
+def _label_topic(key: str, value: str, namespace: str) -> Topic:
+    return Topic(Subject.LABEL, f"{namespace}/{key}={value}")
+
+
+def _served(item: EndpointSlice) -> frozenset[Topic]:
+    service = item.metadata.labels.get(SERVICE_NAME)
+    if not service:
+        return frozenset()
+    return frozenset({Topic(Subject.SLICES, f"{item.metadata.namespace}/{service}")})
+
+
+def _serving(entry: ServiceEntry) -> Iterable[Topic]:
+    """What says who serves an entry. A named target port of a protocol of ours is a topic, too: not
+    that anybody settled it, but so that one can tell that slices are needed for it.
+    """
+    if not isinstance(entry, SyntheticServiceEntry):
+        topic = selected_topic(entry)
+        return () if topic is None else (topic,)
+    slices = slices_topic(entry)
+    spoken = (p for p in entry.spec.ports if parse_port_name(p.name, any_transport=True))
+    if any(port.number in entry.target_names for port in spoken):
+        return (slices, Topic(Subject.TARGET_NAMES, slices.name))
+    return (slices,)
 
 
 def _spoken(entry: ServiceEntry, tenancy: Tenancy) -> frozenset[Topic]:

@@ -35,6 +35,9 @@ class Kind(StrEnum):
     SERVICE = "Service"
     SECRET = "Secret"
     CONFIG_MAP = "ConfigMap"
+    ENDPOINT_SLICE = "EndpointSlice"
+    POD = "Pod"
+    WORKLOAD_ENTRY = "WorkloadEntry"
 
 
 ROUTING: Final = frozenset({Kind.META_ROUTER, Kind.VIRTUAL_SERVICE})
@@ -42,6 +45,9 @@ ROUTING: Final = frozenset({Kind.META_ROUTER, Kind.VIRTUAL_SERVICE})
 
 ABOUT_REDIS: Final = frozenset({Kind.REDIS_SERVICE, Kind.REDIS_DESTINATION})
 """Kinds that say how a Redis host is offered and reached."""
+
+SERVING: Final = frozenset({Kind.ENDPOINT_SLICE, Kind.POD, Kind.WORKLOAD_ENTRY})
+"""Kinds that say who serves: they are many, change all the time, and matter to ADS only."""
 
 RULING: Final = ROUTING | ABOUT_REDIS
 """Kinds that say what happens to calls of hosts which they name."""

@@ -25,16 +25,19 @@ from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
     DubboAuthorizationPolicy,
+    EndpointSlice,
     Gateway,
     KubernetesService,
     MeshConfig,
     MeshObject,
     MetaRouter,
+    Pod,
     RedisDestination,
     RedisService,
     Secret,
     ServiceEntry,
     VirtualService,
+    WorkloadEntry,
 )
 from aeraki_xds.mesh.problems import Problem, Severity
 
@@ -150,10 +153,13 @@ def hosts_named(item: MeshObject) -> Iterable[tuple[str, str]]:
         case (
             ApplicationProtocol()
             | DubboAuthorizationPolicy()
+            | EndpointSlice()
             | Gateway()
             | KubernetesService()
             | MeshConfig()
+            | Pod()
             | Secret()
+            | WorkloadEntry()
         ):
             pass
 

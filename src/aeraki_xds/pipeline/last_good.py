@@ -91,11 +91,12 @@ class Touched:
 
     Nothing is remembered of a Secret: what changed may be written to a disk, and a Secret belongs
     on none that its owner did not choose. Its source says it again. Nor of EnvoyFilters, which may
-    hold what a Secret says: the cluster itself keeps these.
+    hold what a Secret says: the cluster itself keeps these. `forgotten` are all such kinds.
     """
 
     def __init__(self) -> None:
         self.recipes: set[Recipe] = set()
+        self.forgotten = {Kind.SECRET}
         self._objects: set[Key] = set()
         self._files: set[str] = set()
 
@@ -103,7 +104,7 @@ class Touched:
         """A source speaks of an object or of a file."""
         match event:
             case Upsert() | Rejected() | Delete():
-                if event.key.kind is not Kind.SECRET:
+                if event.key.kind not in self.forgotten:
                     self._objects.add(event.key)
             case Unreadable():
                 self._files.add(event.origin)

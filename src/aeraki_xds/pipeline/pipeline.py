@@ -54,19 +54,12 @@ REST: Final = 1.0
 """Seconds without a change after which what was restored and is not there is gone."""
 
 
-def _ignore(_changes: Changes) -> None:
-    pass
-
-
-def _nothing() -> None:
-    pass
-
-
 class Pipeline:
     """The one writer of store, graph and hub. `sources` are the names that must say `Synced`.
 
     `on_changed` is told, after each batch, what it changed of what is in force; `on_taken` is
-    called when a batch is in store and graph, served yet or not.
+    called when a batch is in store and graph, served yet or not, and when `recipes` may differ. A
+    scope whose recipe `may_open` does not allow yet stays silent until it does, asked again then.
     """
 
     def __init__(
@@ -85,8 +78,10 @@ class Pipeline:
         self.sources: Final = Sources(sources)
         self.desired: Final = Desired()
         self.unreadable: dict[str, Unreadable] = {}
-        self.on_changed: Callable[[Changes], None] = _ignore
-        self.on_taken: Callable[[], None] = _nothing
+        self.touched: Final = Touched()
+        self.on_changed: Callable[[Changes], None] = lambda _changes: None
+        self.on_taken: Callable[[], None] = lambda: None
+        self.may_open: Callable[[Recipe], bool] = lambda _recipe: True
         self._hub = hub
         self._scopes = scopes
         self._clock = clock
@@ -95,7 +90,6 @@ class Pipeline:
         self._unconfirmed = Unconfirmed(LastGood())
         self._restless = False
         self._due: frozenset[Host] = frozenset()
-        self._touched = Touched()
         self._reserved: set[Recipe] = set()
         self._composers: dict[Recipe, Composer] = {}
         self._ledgers: dict[Scope, Ledger] = {}
@@ -112,6 +106,11 @@ class Pipeline:
     def synced(self) -> bool:
         """Whether every source has said all that it had at start."""
         return self.sources.are_synced
+
+    @property
+    def recipes(self) -> frozenset[Recipe]:
+        """Those in use, and those that a stream waits for."""
+        return frozenset(self._composers).union(self._scopes.specs[s].recipe for s in self._wanted)
 
     @property
     def report(self) -> list[Entry]:
@@ -140,7 +139,7 @@ class Pipeline:
             composer = Composer(graph=self.graph, recipe=recipe, kept=kept)
             await self._compose(composer, self.graph.hosts | kept.keys())
             self._composers[recipe] = composer
-        self._touched.recipes = set(last_good.kept)
+        self.touched.recipes = set(last_good.kept)
         self._reserved = set(self._composers)
 
     async def run(self) -> None:
@@ -249,8 +248,8 @@ class Pipeline:
     async def _tell(self) -> None:
         """Say what changed of what is in force since this was last called."""
         kept = {recipe: composer.news() for recipe, composer in self._composers.items()}
-        changes = self._touched.changes(self.unreadable, kept)
-        async for key, standing in in_turns(self._touched.objects(self.store)):
+        changes = self.touched.changes(self.unreadable, kept)
+        async for key, standing in in_turns(self.touched.objects(self.store)):
             changes.objects[key] = standing
         if changes:
             self.on_changed(changes)
@@ -261,6 +260,7 @@ class Pipeline:
             self._work.clear()
             async with self._turn:
                 self._close_expired()
+                self.on_taken()
                 if self._serves:
                     await self._open_wanted()
                     await self._tell()
@@ -270,7 +270,7 @@ class Pipeline:
         about_objects: list[ObjectEvent] = []
         for event in events:
             self._unconfirmed.hear(event)
-            self._touched.hear(event)
+            self.touched.hear(event)
             match event:
                 case Synced():
                     self.sources.hear(event)
@@ -347,11 +347,12 @@ class Pipeline:
 
     async def _open_wanted(self) -> None:
         """Compose scopes that a stream waits for; until then its sessions are silent."""
-        while self._wanted:
-            scope = self._wanted.pop()
+        specs = self._scopes.specs
+        while scope := next((s for s in self._wanted if self.may_open(specs[s].recipe)), None):
+            self._wanted.discard(scope)
+            recipe = specs[scope].recipe
             if scope in self._ledgers:
                 continue
-            recipe = self._scopes.specs[scope].recipe
             hosts = self.graph.hosts
             if recipe not in self._composers:
                 composer = Composer(graph=self.graph, recipe=recipe)

@@ -21,10 +21,12 @@ _EMPTY: Final = "it holds nothing: what was in force before the restart stays"
 @dataclass(slots=True, kw_only=True)
 class SourceState:
     """What is known of a source; `stale` says why it is lost, empty while it is not, and
-    `stale_since` the moment, in seconds since the epoch.
+    `stale_since` the moment, in seconds since the epoch. `idle`: synced because nobody wants to
+    know what it would say.
     """
 
     synced: bool = False
+    idle: bool = False
     stale: str = ""
     stale_since: float = 0.0
 
@@ -32,6 +34,11 @@ class SourceState:
     def has_spoken(self) -> bool:
         """Whether it is known what to expect of it."""
         return self.synced or bool(self.stale)
+
+    @property
+    def was_read(self) -> bool:
+        """Whether all that it had is known, be it stale by now."""
+        return self.synced and not self.idle
 
 
 class Sources(Mapping[str, SourceState]):
@@ -63,7 +70,7 @@ class Sources(Mapping[str, SourceState]):
         """A source is complete, or lost: `now`, in seconds since the epoch."""
         match event:
             case Synced():
-                self._states[event.source] = SourceState(synced=True)
+                self._states[event.source] = SourceState(synced=True, idle=event.idle)
             case SourceLost():
                 state = self._states[event.source]
                 state.stale_since = state.stale_since or now
@@ -86,5 +93,7 @@ class Sources(Mapping[str, SourceState]):
             return [SourceLost(source=name, reason=_EMPTY) for name in calm]
         if not at_rest or any(state.stale not in ("", _EMPTY) for state in self.values()):
             return []
-        believed = (name for name, state in self.items() if state.stale)
-        return [*unconfirmed.let_go(unreadable), *(Synced(source=name) for name in believed)]
+        believed = [
+            Synced(source=name, idle=state.idle) for name, state in self.items() if state.stale
+        ]
+        return [*unconfirmed.let_go(unreadable), *believed]

@@ -1,14 +1,15 @@
 """The upstreams of a service: one cluster per port and subset, with endpoints by EDS or DNS.
 
 In: the graph and a service. Out: drafts of clusters and their assignments. Every declared subset
-has its cluster whether a route uses it or not, so a route that moves to it finds it warm.
+has its cluster whether a route uses it or not, so a route that moves to it finds it warm. Which
+Pods are of a subset nobody knows before all of them are read: till then its assignment is withheld.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -34,9 +35,15 @@ from aeraki_xds._proto.envoy.config.endpoint.v3 import (
 )
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import NO_SUBSET, ClusterName, Subset, cluster_name
-from aeraki_xds.mesh.objects import DestinationRule, TrafficPolicy, key_of
+from aeraki_xds.mesh.objects import (
+    DestinationRule,
+    SyntheticServiceEntry,
+    TrafficPolicy,
+    key_of,
+)
 from aeraki_xds.mesh.problems import Finding, Problem, warning
 from aeraki_xds.mesh.service import Port, Service
+from aeraki_xds.mesh.workloads import Member, members_of, slices_of
 from aeraki_xds.translate.endpoints import assignment
 from aeraki_xds.translate.output import Draft, Output, found
 
@@ -51,24 +58,31 @@ _LB_POLICIES: Final = {
 }
 
 
+class _Part(NamedTuple):
+    """A subset, or the service as a whole, with the policy that counts for it."""
+
+    subset: Subset
+    labels: Mapping[str, str]
+    policy: TrafficPolicy | None
+
+
 def clusters_of(graph: Graph, service: Service) -> Output:
     """All clusters of a service with their endpoints."""
     rule = graph.destination_rule(service.host)
     output = Output(findings=found(key_of(rule), _unapplied(rule))) if rule else Output()
     for port in service.ports:
-        for subset, labels, policy in _subsets(rule):
-            output += _cluster(service, port, subset, labels, policy)
+        members = members_of(graph, port)
+        for part in _parts(rule):
+            output += _cluster(graph, service, port, members, part)
     return output
 
 
-def _subsets(
-    rule: DestinationRule | None,
-) -> Iterable[tuple[Subset, Mapping[str, str], TrafficPolicy | None]]:
-    """The service as a whole, then each subset, with the policy that counts for it."""
+def _parts(rule: DestinationRule | None) -> Iterable[_Part]:
+    """The service as a whole, then each subset."""
     common = rule.spec.traffic_policy if rule else None
-    yield NO_SUBSET, {}, common
+    yield _Part(NO_SUBSET, {}, common)
     for subset in rule.spec.subsets if rule else ():
-        yield Subset(subset.name), subset.labels, _inherit(subset.traffic_policy, common)
+        yield _Part(Subset(subset.name), subset.labels, _inherit(subset.traffic_policy, common))
 
 
 def _inherit(own: TrafficPolicy | None, common: TrafficPolicy | None) -> TrafficPolicy | None:
@@ -82,12 +96,9 @@ def _inherit(own: TrafficPolicy | None, common: TrafficPolicy | None) -> Traffic
 
 
 def _cluster(
-    service: Service,
-    port: Port,
-    subset: Subset,
-    labels: Mapping[str, str],
-    policy: TrafficPolicy | None,
+    graph: Graph, service: Service, port: Port, members: tuple[Member, ...], part: _Part
 ) -> Output:
+    subset, labels, policy = part
     name = cluster_name(service.spelled, port.number, subset)
     cluster = Cluster(
         name=name, connect_timeout=_connect_timeout(policy), lb_policy=_lb_policy(policy)
@@ -98,7 +109,7 @@ def _cluster(
             return Output()
         message = "resolution NONE names no endpoints, so there is no cluster; use STATIC or DNS"
         return _noted(port, warning("spec.resolution", message))
-    endpoints = assignment(name, port, labels)
+    endpoints = assignment(name, members, labels)
     if resolution == "STATIC":
         cluster.type = ClusterDiscoveryType.EDS
         cluster.eds_cluster_config = ClusterEdsClusterConfig(
@@ -106,10 +117,13 @@ def _cluster(
                 ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3
             )
         )
-        members = Draft.of(name, endpoints)
-        output = Output(drafts=(Draft.of(name, cluster, (members.id,)), members))
+        served = Draft.of(name, endpoints)
+        drafts = (Draft.of(name, cluster, (served.id,)),)
+        if labels and any(member.labels is None for member in members):
+            return Output(drafts=drafts, withheld=frozenset({served.id}))
+        output = Output(drafts=(*drafts, served))
     else:
-        if not port.entry.spec.endpoints:
+        if not members:
             endpoints = _host_itself(name, service, port)
         cluster.type = ClusterDiscoveryType.STRICT_DNS
         cluster.dns_lookup_family = ClusterDnsLookupFamily.V4_PREFERRED
@@ -117,8 +131,21 @@ def _cluster(
         output = Output(drafts=(Draft.of(name, cluster),))
     if not endpoints.endpoints:
         what = f"subset {subset!r} of {service.host}" if subset else service.host
-        output += _noted(port, warning("spec.endpoints", f"nobody serves {what}"))
+        output += _noted(port, _nobody(graph, port, what))
     return output
+
+
+def _nobody(graph: Graph, port: Port, what: str) -> Problem:
+    """That calls fail, and for a Service whether that is known or not."""
+    entry = port.entry
+    if not isinstance(entry, SyntheticServiceEntry):
+        return warning("spec.endpoints", f"nobody serves {what}")
+    text = f"nobody serves {what}: " + (
+        "no ready endpoint of its EndpointSlices does"
+        if slices_of(graph, entry)
+        else "no EndpointSlice of the Service is read, and only these say who does"
+    )
+    return warning("spec.selector", text)
 
 
 def _noted(port: Port, problem: Problem) -> Output:

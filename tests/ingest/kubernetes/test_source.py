@@ -17,7 +17,7 @@ import yaml
 from aeraki_xds.ingest.event import Delete, Event, SourceLost, Synced, Upsert
 from aeraki_xds.ingest.kubernetes.client import Cluster
 from aeraki_xds.ingest.kubernetes.reflector import Pace
-from aeraki_xds.ingest.kubernetes.source import SECRETS, KubernetesSource, _Secrets
+from aeraki_xds.ingest.kubernetes.source import ON_REQUEST, SECRETS, KubernetesSource, _Secrets
 from aeraki_xds.mesh.names import Key, Kind, Namespace
 from aeraki_xds.mesh.objects import Metadata, Secret
 from tests.apiserver.faults import Faults
@@ -130,10 +130,11 @@ async def test_every_kind_of_the_examples_is_read_from_a_cluster(tmp_path: Path)
             keys.add(Key(kind, Namespace(namespace), metadata["name"]))
         async with following(api, tmp_path) as it:
             it.source.want_secrets(frozenset())
+            it.source.want_endpoints(True)
             await it.heard.until(it.are_synced(*it.source.names))
             assert it.heard.objects.keys() == keys
             assert len({key.kind for key in keys}) >= 8
-            assert len(it.heard.states) == len(it.source.names) == 12
+            assert len(it.heard.states) == len(it.source.names) == 15
 
 
 async def test_of_config_maps_only_the_one_with_the_mesh_config_is_asked_for(
@@ -164,6 +165,7 @@ async def test_one_kind_that_may_not_be_read_is_lost_and_the_others_are_not(
         following(api, tmp_path, long_waits=True) as it,
     ):
         it.source.want_secrets(frozenset())
+        it.source.want_endpoints(True)
         others = set(it.source.names) - {"kubernetes/Gateway"}
         await it.heard.until(it.are_synced(*others))
         await it.heard.until(lambda: it.last("kubernetes/Gateway") is not None)
@@ -176,6 +178,7 @@ async def test_a_cluster_without_any_of_our_kinds_is_synced_and_empty(tmp_path: 
     core = [kind for kind in KINDS if kind.group == ""]
     async with ApiServer.started(kinds=core) as api, following(api, tmp_path) as it:
         it.source.want_secrets(frozenset())
+        it.source.want_endpoints(True)
         await it.heard.until(it.are_synced(*it.source.names))
         assert it.heard.objects == {}
 
@@ -187,7 +190,7 @@ async def test_secrets_are_not_synced_before_somebody_said_which_are_wanted(
     tmp_path: Path,
 ) -> None:
     async with ApiServer.started() as api, following(api, tmp_path) as it:
-        await it.heard.until(it.are_synced(*(n for n in it.source.names if n != SECRETS)))
+        await it.heard.until(it.are_synced(*(n for n in it.source.names if n not in ON_REQUEST)))
         assert it.last(SECRETS) is None
         it.source.want_secrets(frozenset())
         await it.heard.until(it.are_synced(SECRETS))
@@ -203,7 +206,7 @@ async def test_secrets_are_synced_when_each_was_looked_for_whether_it_is_there_o
     async with ApiServer.started(allowed=allowed) as api, following(api, tmp_path) as it:
         api.put(secret("there"))
         api.put(secret("forbidden"))
-        api.put(secret("not wanted"))
+        api.put(secret("not-wanted"))
         wanted = {("shop", "there"), ("shop", "missing"), ("shop", "forbidden")}
         it.source.want_secrets(wanted)
         await it.heard.until(it.are_synced(SECRETS))
@@ -272,6 +275,7 @@ async def test_secrets_that_cannot_be_read_any_more_are_a_lost_source_and_stay(
         api.put(secret("one"))
         async with following(api, tmp_path, url=faults.url, long_waits=True) as it:
             it.source.want_secrets({("shop", "one")})
+            it.source.want_endpoints(False)
             await it.heard.until(it.are_synced(*it.source.names))
             await until(lambda: api.watches("Secret") == 1)
             await faults.refuse()

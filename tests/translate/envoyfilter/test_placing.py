@@ -222,6 +222,44 @@ def test_a_named_target_port_cannot_be_known_and_gives_no_inbound_filter() -> No
 
 
 @pytest.mark.parametrize(
+    ("ports", "number", "why"),
+    [
+        (["{name: tcp-metaprotocol-thrift, port: 7070}"], 7070, ""),
+        (["{name: tcp-metaprotocol-thrift, port: 7070}"] * 2, 7070, ""),
+        (["{name: other, port: 7070}"], None, "is not known here"),
+        (
+            [f"{{name: tcp-metaprotocol-thrift, port: {number}}}" for number in (7070, 7071)],
+            None,
+            "is not the same in all of them",
+        ),
+    ],
+)
+def test_a_named_target_port_is_the_number_on_which_all_slices_agree(
+    ports: list[str], number: int | None, why: str
+) -> None:
+    slices = [endpoint_slice(f"orders-{n}", each) for n, each in enumerate(ports)]
+    written = istio(service(target="rpc"), *slices, delivery=only(Mend.TARGET_PORT))
+    if number is None:
+        assert written.names == [OUTBOUND]
+        assert any(f"'rpc' is a port of the pods, whose number {why}" in s for s in written.said)
+    else:
+        chain = written.patch(INBOUND)["match"]["listener"]["filterChain"]
+        assert chain["destinationPort"] == number
+
+
+def endpoint_slice(name: str, port: str) -> str:
+    """A slice of the Service `orders`, of nobody who is ready."""
+    return f"""
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}, namespace: shop, labels: {{kubernetes.io/service-name: orders}}}}
+addressType: IPv4
+endpoints: [{{addresses: [10.0.0.1], conditions: {{ready: false}}}}]
+ports: [{port}]
+"""
+
+
+@pytest.mark.parametrize(
     ("endpoints", "number"),
     [
         ("[{address: 10.1.1.1, ports: {tcp-metaprotocol-thrift: 7000}}]", 7000),

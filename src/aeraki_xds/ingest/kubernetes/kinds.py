@@ -1,7 +1,7 @@
 """Which kinds are watched, and where a cluster may serve them.
 
 The paths are over all namespaces, so whether a kind is namespaced makes no difference to them
-(ApplicationProtocol is either, specification §1.0). Endpoints and pods would be further rows.
+(ApplicationProtocol is either, specification §1.0).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aeraki_xds.ingest.decode import VERSIONS
-from aeraki_xds.mesh.names import Key, Kind
+from aeraki_xds.mesh.names import SERVING, Key, Kind
 from aeraki_xds.mesh.objects import OBJECT_TYPES
 
 _PLURALS: Final = {
@@ -26,6 +26,9 @@ _PLURALS: Final = {
     Kind.DUBBO_AUTHORIZATION_POLICY: "dubboauthorizationpolicies",
     Kind.CONFIG_MAP: "configmaps",
     Kind.SECRET: "secrets",
+    Kind.ENDPOINT_SLICE: "endpointslices",
+    Kind.POD: "pods",
+    Kind.WORKLOAD_ENTRY: "workloadentries",
 }
 
 _BY_NAME: Final = frozenset({Kind.CONFIG_MAP, Kind.SECRET})
@@ -82,8 +85,11 @@ class Watched:
         return f"{self.kind}/{self.namespace}/{self.name}" if self.name else self.kind
 
 
-EVERYWHERE: Final = tuple(Watched(kind=kind) for kind in _PLURALS if kind not in _BY_NAME)
+EVERYWHERE: Final = tuple(Watched(kind=kind) for kind in _PLURALS if kind not in _BY_NAME | SERVING)
 """What is watched in all namespaces."""
+
+WHILE_WANTED: Final = tuple(Watched(kind=kind) for kind in _PLURALS if kind in SERVING)
+"""What is, too, while somebody wants to know who serves."""
 
 
 def one(key: Key) -> Watched:

@@ -1,9 +1,10 @@
 """A Kubernetes cluster as a source: one reflector for each kind, and one for each Secret in use.
 
-In: a connection, and which Secrets are wanted. Out: batches of events (`event.Source`), `Synced`
-and `SourceLost` for each name of `names`. Guaranteed: `kubernetes/Secret` is synced only when
-somebody has said which Secrets are wanted and each of them was looked for; a Secret that nobody
-wants any more is forgotten.
+In: a connection, which Secrets are wanted, and whether anybody wants to know who serves. Out:
+batches of events (`event.Source`), `Synced` and `SourceLost` for each name of `names`. Guaranteed:
+`kubernetes/Secret` is synced only when somebody has said which Secrets are wanted and each of them
+was looked for; the kinds that say who serves likewise (`serving`); what nobody wants any more is
+forgotten.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from aeraki_xds.ingest.event import Delete, Emit, Event, SourceLost, Synced
 from aeraki_xds.ingest.kubernetes.kinds import EVERYWHERE, Watched, one
 from aeraki_xds.ingest.kubernetes.reflector import Connection, Pace, Reflector
 from aeraki_xds.ingest.kubernetes.replica import Replica
+from aeraki_xds.ingest.kubernetes.serving import ENDPOINTS, Serving
 from aeraki_xds.mesh.names import Key, Kind, Namespace
 
 SECRETS: Final = "kubernetes/Secret"
 """The name under which all Secrets together are synced or lost."""
+
+ON_REQUEST: Final = frozenset({SECRETS, *ENDPOINTS})
+"""The names that say nothing before somebody has said what is wanted of them."""
 
 
 def _source(watched: Watched) -> str:
@@ -42,10 +47,11 @@ class KubernetesSource:
     ) -> None:
         mesh = Key(Kind.CONFIG_MAP, Namespace(root_namespace), mesh_config_name)
         self._watched = (*EVERYWHERE, one(mesh))
-        self.names: Final = (*map(_source, self._watched), SECRETS)
+        self.names: Final = (*map(_source, self._watched), *ENDPOINTS, SECRETS)
         self._connection = connection
         self._pace = pace or Pace()
         self._wanted: frozenset[Key] | None = None
+        self._wants_endpoints: bool | None = None
         self._wish = asyncio.Event()
 
     def want_secrets(self, secrets: AbstractSet[tuple[str, str]]) -> None:
@@ -54,6 +60,12 @@ class KubernetesSource:
             Key(Kind.SECRET, Namespace(namespace), name) for namespace, name in secrets
         )
         self._wish.set()
+
+    def want_endpoints(self, wanted: bool) -> None:
+        """From now on say who serves: EndpointSlices, Pods, WorkloadEntries; or say it no more."""
+        if wanted is not self._wants_endpoints:
+            self._wants_endpoints = wanted
+            self._wish.set()
 
     async def run(self, emit: Emit) -> None:
         """Emit everything that exists, then every change; each call is one batch."""
@@ -65,16 +77,21 @@ class KubernetesSource:
                 )
                 return tasks.create_task(reflector.run(), name=name)
 
-            for watched in self._watched:
+            def follow_kind(watched: Watched, emit: Emit) -> asyncio.Task[None]:
                 name = _source(watched)
-                follow(Replica(watched, source=name, random=self._pace.random), emit, name)
+                replica = Replica(watched, source=name, random=self._pace.random)
+                return follow(replica, emit, name)
 
-            secrets = _Secrets(emit)
+            for watched in self._watched:
+                follow_kind(watched, emit)
+
+            secrets, serving = _Secrets(emit), Serving(emit, follow_kind)
             while True:
                 await self._wish.wait()
                 self._wish.clear()
-                assert self._wanted is not None  # that is the wish
-                for key in secrets.want(self._wanted):
+                if self._wants_endpoints is not None:
+                    serving.want(self._wants_endpoints)
+                for key in secrets.want(self._wanted) if self._wanted is not None else ():
                     replica = Replica(
                         one(key), source=SECRETS, random=self._pace.random, may_be_forbidden=True
                     )

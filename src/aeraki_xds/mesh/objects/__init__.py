@@ -47,14 +47,17 @@ from aeraki_xds.mesh.objects.istio import (
     VirtualService,
     VirtualServiceSpec,
     WorkloadEndpoint,
+    WorkloadEntry,
     WorkloadSelector,
 )
 from aeraki_xds.mesh.objects.kubernetes import (
+    EndpointSlice,
     KubernetesPort,
     KubernetesService,
     KubernetesServiceSpec,
     MeshConfig,
     MeshConfigSpec,
+    Pod,
     Secret,
 )
 from aeraki_xds.mesh.objects.redis import (
@@ -77,6 +80,9 @@ MeshObject = (
     | KubernetesService
     | Secret
     | MeshConfig
+    | EndpointSlice
+    | Pod
+    | WorkloadEntry
 )
 
 OBJECT_TYPES: Final[dict[tuple[str, Kind], type[MeshObject]]] = {
@@ -92,6 +98,9 @@ OBJECT_TYPES: Final[dict[tuple[str, Kind], type[MeshObject]]] = {
     ("", Kind.SERVICE): KubernetesService,
     ("", Kind.SECRET): Secret,
     ("", Kind.CONFIG_MAP): MeshConfig,
+    ("discovery.k8s.io", Kind.ENDPOINT_SLICE): EndpointSlice,
+    ("", Kind.POD): Pod,
+    ("networking.istio.io", Kind.WORKLOAD_ENTRY): WorkloadEntry,
 }
 """API group and kind → the Struct that holds it."""
 
@@ -137,6 +146,7 @@ __all__ = [
     "DubboAuthorizationPolicy",
     "DubboAuthorizationPolicySpec",
     "Duration",
+    "EndpointSlice",
     "Gateway",
     "GatewayServer",
     "GatewaySpec",
@@ -159,6 +169,7 @@ __all__ = [
     "Metadata",
     "Password",
     "Percent",
+    "Pod",
     "PortSelector",
     "RedisDestination",
     "RedisDestinationSpec",
@@ -176,6 +187,7 @@ __all__ = [
     "VirtualService",
     "VirtualServiceSpec",
     "WorkloadEndpoint",
+    "WorkloadEntry",
     "WorkloadSelector",
     "age",
     "key_of",

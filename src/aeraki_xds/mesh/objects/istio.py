@@ -1,4 +1,4 @@
-"""The Istio kinds that we read: ServiceEntry, VirtualService, DestinationRule, Gateway.
+"""The Istio kinds that we read: services and workloads, routes, subsets and gateways.
 
 Only what some translation uses is modelled; everything else in these objects is Istio's business
 and is skipped. Versions v1, v1beta1 and v1alpha3 have the same fields.
@@ -70,6 +70,18 @@ class SyntheticServiceEntry(ServiceEntry, frozen=True, kw_only=True, rename="cam
     """
 
     target_names: dict[int, str] = {}
+
+
+class WorkloadEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """networking.istio.io WorkloadEntry: a workload outside of the cluster."""
+
+    metadata: Metadata
+    spec: WorkloadEndpoint = WorkloadEndpoint()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What selectors see: the metadata's labels before the spec's, as Istio has it."""
+        return {**self.spec.labels, **self.metadata.labels}
 
 
 class IstioPortSelector(_Istio, frozen=True):

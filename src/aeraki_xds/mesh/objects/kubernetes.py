@@ -1,4 +1,5 @@
-"""Kubernetes' own kinds that we read: Service, Secret, and the ConfigMap with Istio's mesh config.
+"""Kubernetes' own kinds that we read: Service, with the EndpointSlices and Pods behind it, Secret,
+and the ConfigMap with Istio's mesh config.
 
 Further fields are skipped: these objects are about much that is not ours.
 """
@@ -42,6 +43,51 @@ class KubernetesService(msgspec.Struct, frozen=True, kw_only=True, rename="camel
 
     metadata: Metadata
     spec: KubernetesServiceSpec = KubernetesServiceSpec()
+
+
+class EndpointConditions(_Kubernetes, frozen=True):
+    """How an endpoint is. That nothing is said of it means that it is ready."""
+
+    ready: bool = True
+
+
+class TargetRef(_Kubernetes, frozen=True):
+    """The object behind an endpoint, mostly a Pod; of the slice's namespace if it names none."""
+
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class SliceEndpoint(_Kubernetes, frozen=True):
+    """One that serves. Of several addresses only the first means something (Kubernetes API)."""
+
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+    target_ref: TargetRef = TargetRef()
+    zone: str = ""
+
+
+class SlicePort(_Kubernetes, frozen=True):
+    """Where the endpoints of a slice serve the port of that name; 0 is wherever they are asked."""
+
+    name: str = ""
+    port: int = 0
+
+
+class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """discovery.k8s.io EndpointSlice: some of those who serve a Service, at the same ports."""
+
+    metadata: Metadata
+    address_type: str = ""
+    endpoints: tuple[SliceEndpoint, ...] = ()
+    ports: tuple[SlicePort, ...] = ()
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """v1 Pod: its labels. Whether it is ready and where, EndpointSlices say."""
+
+    metadata: Metadata
 
 
 class Secret(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

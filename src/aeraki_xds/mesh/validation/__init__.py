@@ -17,16 +17,19 @@ from aeraki_xds.mesh.objects import (
     ApplicationProtocol,
     DestinationRule,
     DubboAuthorizationPolicy,
+    EndpointSlice,
     Gateway,
     KubernetesService,
     MeshConfig,
     MeshObject,
     MetaRouter,
+    Pod,
     RedisDestination,
     RedisService,
     Secret,
     ServiceEntry,
     VirtualService,
+    WorkloadEntry,
 )
 from aeraki_xds.mesh.validation import (
     dubbo,
@@ -74,6 +77,12 @@ def _spec(item: MeshObject) -> Iterator[Problem]:
             return kubernetes.service(item.spec)
         case MeshConfig():
             return kubernetes.mesh_config(item.spec)
+        case EndpointSlice():
+            return kubernetes.endpoint_slice(item)
+        case WorkloadEntry():
+            return serviceentry.workload(item.spec)
+        case Pod():
+            return iter(())
         case Secret():  # decoding has said all that can be said without printing it
             return iter(())
         case _:

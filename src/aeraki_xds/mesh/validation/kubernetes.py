@@ -1,4 +1,4 @@
-"""Kubernetes' Service and Istio's mesh config: what our translations rely on.
+"""Kubernetes' Service and EndpointSlice and Istio's mesh config: what our translations rely on.
 
 The API server has judged them already; a folder has none.
 """
@@ -15,7 +15,7 @@ from aeraki_xds.mesh.validation.amounts import WHOLE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aeraki_xds.mesh.objects import KubernetesServiceSpec, MeshConfigSpec
+    from aeraki_xds.mesh.objects import EndpointSlice, KubernetesServiceSpec, MeshConfigSpec
 
 
 def service(spec: KubernetesServiceSpec) -> Iterator[Problem]:
@@ -39,6 +39,18 @@ def _target_port(target: object, field: str) -> Iterator[Problem]:
             pass
         case _:
             yield error(field, f"must be from 1 to {names.MAX_PORT}, or the name of a port")
+
+
+def endpoint_slice(item: EndpointSlice) -> Iterator[Problem]:
+    """Everything wrong with an EndpointSlice, as far as it is read: names to look up are not."""
+    for i, endpoint in enumerate(item.endpoints if item.address_type != "FQDN" else ()):
+        for address in endpoint.addresses[:1]:
+            if not names.is_address(address):
+                message = f"is no IP address: {names.quoted(address)}"
+                yield error(f"endpoints[{i}].addresses[0]", message)
+    for i, port in enumerate(item.ports):
+        if port.port:
+            yield from names.port(port.port, f"ports[{i}].port")
 
 
 def mesh_config(spec: MeshConfigSpec) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""ServiceEntry: enough of Istio's own rules that clusters and endpoints can be made of it.
+"""ServiceEntry and WorkloadEntry: enough of Istio's rules that clusters and endpoints can be made.
 
 Laxer than Istio's webhook on purpose: a service that Istio delivers must not vanish over a
 blemish such as two ports of one number (issues #91, #279), so what can be lived with is a warning.
@@ -72,6 +72,15 @@ def _ports(ports: tuple[ServicePort, ...]) -> Iterator[Problem]:
             yield error(f"{where}.name", message)
         if port.target_port:
             yield from names.port(port.target_port, f"{where}.targetPort")
+
+
+def workload(spec: WorkloadEndpoint) -> Iterator[Problem]:
+    """Everything wrong with a WorkloadEntry. Which ports there are, entries know that select it."""
+    if not names.is_address(spec.address):
+        yield from names.host(spec.address, "spec.address")
+    for name, number in spec.ports.items():
+        yield from names.port(number, f"spec.ports[{name}]")
+    yield from amounts.count(spec.weight, "spec.weight")
 
 
 def _endpoint(

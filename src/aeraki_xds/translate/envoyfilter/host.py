@@ -70,7 +70,7 @@ def _protocol(port: Port, delivery: EnvoyFilters) -> PortProtocol | None:
 def _site(
     graph: Graph, service: Service, port: Port, protocol: PortProtocol, delivery: EnvoyFilters
 ) -> Site:
-    number = inbound_number(port, delivery)
+    number = inbound_number(graph, port, delivery)
     return Site(
         graph=graph,
         service=service,

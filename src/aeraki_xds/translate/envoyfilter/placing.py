@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import unquote
 
+from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.links import workloads_topic
 from aeraki_xds.mesh.names import Kind
 from aeraki_xds.mesh.objects import MetaRouter, ServiceEntry, SyntheticServiceEntry
@@ -20,6 +21,7 @@ from aeraki_xds.mesh.ports import parse_port_name
 from aeraki_xds.mesh.problems import Problem, warning
 from aeraki_xds.mesh.service import Port, plain_addresses
 from aeraki_xds.mesh.validation.names import is_object_name
+from aeraki_xds.mesh.workloads import target_numbers
 from aeraki_xds.translate.envoyfilter.profile import EnvoyFilters, Mend
 from aeraki_xds.translate.envoyfilter.site import Generated, NetworkFilter, Site
 from aeraki_xds.translate.envoyfilter.values import Json, message, typed_struct
@@ -139,7 +141,7 @@ def _inbound(
     """The filter for the workloads of the service; none where nothing tells which these are."""
     if not isinstance(labels, dict):
         return labels or []
-    number = inbound_number(site.port, site.delivery)
+    number = inbound_number(site.graph, site.port, site.delivery)
     if isinstance(number, Problem):
         return number
     name = object_name(f"aeraki-inbound-{site.host}-{site.number}", "spec.hosts", site.delivery)
@@ -152,20 +154,16 @@ def _inbound(
     ]
 
 
-def inbound_number(port: Port, delivery: EnvoyFilters) -> int | Problem:
+def inbound_number(graph: Graph, port: Port, delivery: EnvoyFilters) -> int | Problem:
     """Where the inbound filter of a port is."""
-    return workload_port(port) if delivery.has(Mend.TARGET_PORT) else port.number
+    return workload_port(graph, port) if delivery.has(Mend.TARGET_PORT) else port.number
 
 
-def workload_port(port: Port) -> int | Problem:
+def workload_port(graph: Graph, port: Port) -> int | Problem:
     """The port that the workload listens on, by which Istio names its inbound chain."""
     entry = port.entry
     if isinstance(entry, SyntheticServiceEntry) and port.number in entry.target_names:
-        text = (
-            f"{entry.target_names[port.number]!r} is a port of the pods, whose number is not known "
-            "here: no inbound filter; write the number"
-        )
-        return warning(f"{port.field}.targetPort", text)
+        return _named_port(graph, entry, port)
     default = port.spec.target_port or port.number
     endpoints = entry.spec.endpoints
     numbers = {each.ports.get(port.spec.name) or default for each in endpoints} or {default}
@@ -175,11 +173,24 @@ def workload_port(port: Port) -> int | Problem:
     return numbers.pop()
 
 
+def _named_port(graph: Graph, entry: SyntheticServiceEntry, port: Port) -> int | Problem:
+    """The number of a port that the Pods give a name, where EndpointSlices are read and agree."""
+    numbers = target_numbers(graph, entry, port.spec.name)
+    if len(numbers) == 1:
+        return next(iter(numbers))
+    which = "is not the same in all of them" if numbers else "is not known here"
+    text = (
+        f"{entry.target_names[port.number]!r} is a port of the pods, whose number {which}: "
+        "no inbound filter; write the number"
+    )
+    return warning(f"{port.field}.targetPort", text)
+
+
 def _elsewhere(site: Site) -> Problem | None:
     """That Aeraki puts the inbound filter at a port on which the workload does not listen (M-4)."""
     if site.has(Mend.TARGET_PORT):
         return None
-    number = workload_port(site.port)
+    number = workload_port(site.graph, site.port)
     if number == site.number:
         return None
     where = "another" if isinstance(number, Problem) else str(number)
@@ -194,22 +205,24 @@ def crowding(site: Site) -> list[ServiceEntry]:
     """The other entries whose inbound filters are for the same port of the same workloads. Of these
     filters Istio puts in only one: each replaces the TCP proxy."""
     topic = workloads_topic(site.entry)
-    number = inbound_number(site.port, site.delivery)
+    number = inbound_number(site.graph, site.port, site.delivery)
     others = site.graph.settles(topic) if topic else []
     return [
         other
         for other in others
         if isinstance(other, ServiceEntry)
         and other is not site.entry
-        and number in _inbound_numbers(other, site.delivery)
+        and number in _inbound_numbers(site.graph, other, site.delivery)
     ]
 
 
-def _inbound_numbers(entry: ServiceEntry, delivery: EnvoyFilters) -> set[int | Problem]:
+def _inbound_numbers(
+    graph: Graph, entry: ServiceEntry, delivery: EnvoyFilters
+) -> set[int | Problem]:
     """Where an entry's protocols have inbound filters."""
     any_transport = not delivery.has(Mend.TCP_PORTS)
     return {
-        inbound_number(Port(spec=spec, protocol=None, entry=entry), delivery)
+        inbound_number(graph, Port(spec=spec, protocol=None, entry=entry), delivery)
         for spec in entry.spec.ports
         if parse_port_name(spec.name, any_transport=any_transport)
     }
