@@ -21,7 +21,7 @@ VERBS: Final = (
 ISTIO: Final = "networking.istio.io"
 WRITTEN: Final = {(ISTIO, "envoyfilters"), (ISTIO, "virtualservices")}
 WATCHED: Final = {
-    *(("", resource) for resource in ("services", "namespaces", "pods")),
+    *(("", resource) for resource in ("services", "pods")),
     ("discovery.k8s.io", "endpointslices"),
     *(
         (ISTIO, f"{resource}s")
@@ -34,10 +34,10 @@ WATCHED: Final = {
     ),
 }
 ELECTION: Final = "aeraki-envoyfilter-controller-election"
-VIP_ELECTION: Final = "aeraki-service-entry-vip-allocation-controller-election"
 STRANGE: Final = {
     ("", "secrets"),
     ("", "configmaps"),
+    ("", "namespaces"),
     ("", "nodes"),
     ("apps", "deployments"),
     ("rbac.authorization.k8s.io", "clusterroles"),
@@ -67,7 +67,7 @@ def test_everywhere_it_may_read_what_it_watches_and_write_what_it_makes_and_noth
         or allows(RBAC, verb, group, resource, "", "", "")
     }
     reads = {(verb, *kind) for verb in READ for kind in WATCHED}
-    writes = {(verb, *kind) for verb in ("create", "patch", "delete") for kind in WRITTEN}
+    writes = {(verb, *kind) for verb in ("create", "update", "delete") for kind in WRITTEN}
     assert granted == reads | writes
 
 
@@ -81,19 +81,18 @@ def test_no_subresource_is_granted(subresource: str) -> None:
     assert granted == []
 
 
-def test_of_the_root_namespace_it_reads_one_config_and_holds_two_locks() -> None:
+def test_of_the_root_namespace_it_reads_one_config_and_holds_one_lock() -> None:
     resources = (("", "configmaps"), ("coordination.k8s.io", "leases"), ("", "secrets"))
-    names = ("", "istio", ELECTION, VIP_ELECTION, "istio-ca-secret", "aeraki-bootstrap-config")
+    names = ("", "istio", ELECTION, "istio-ca-secret", "aeraki-bootstrap-config")
     granted = {
         (verb, resource, name)
         for verb, (group, resource), name in itertools.product(VERBS, resources, names)
         if allows(RBAC, verb, group, resource, "", ROOT, name)
     }
-    creates = {("create", kind, name) for kind in ("configmaps", "leases") for name in names}
+    creates = {("create", "configmaps", name) for name in names}
     assert granted - creates == {
         *((verb, "configmaps", "istio") for verb in READ),
         *((verb, "configmaps", ELECTION) for verb in ("get", "update")),
-        *((verb, "leases", VIP_ELECTION) for verb in ("get", "update")),
     }
     assert creates <= granted, "RBAC cannot say which names may be created"
 
