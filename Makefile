@@ -1,5 +1,6 @@
 # One-command entries for people and for CI. `make` alone lists them.
-# Everything is installed into .venv; nothing outside this folder is touched, except by system-deps.
+# Everything is installed into .venv; nothing outside this folder is touched, except by system-deps,
+# and by go-tools and test-cluster, which fill a cache.
 
 SHELL := bash
 PYTHON ?= python3
@@ -14,7 +15,8 @@ DEMO_STAMP := .venv/stamp-demo
 DEV_STAMP := .venv/stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long bench drills check format proto proto-check system-deps clean
+.PHONY: help demo test test-long test-cluster go-tools bench drills check format proto proto-check \
+    system-deps clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +29,14 @@ test: $(DEV_STAMP) ## run the tests (ARGS="-k name" and the like)
 
 test-long: $(DEV_STAMP) ## run the tests that take minutes
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m long $(ARGS)
+
+# The programs stay in $XDG_CACHE_HOME/aeraki-xds, outside this folder; Go keeps its own caches.
+test-cluster: $(DEV_STAMP) ## run the tests against a real Kubernetes API server (built once, from source)
+	@$(BIN)/python tests/cluster/build.py
+	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+
+go-tools: $(DEV_STAMP) ## have a Go toolchain for test-cluster, if none is installed
+	@$(BIN)/python tests/cluster/build.py go
 
 bench: $(DEV_STAMP) ## what a change for many streams costs (ARGS="--streams 500" and the like)
 	$(BIN)/python benchmarks/fanout.py $(ARGS)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -119,11 +120,18 @@ class Faults:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, upstream: str) -> AsyncIterator[Faults]:
-        """A proxy that listens on a free port of loopback."""
+    async def started(
+        cls, upstream: str, *, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[Faults]:
+        """A proxy that listens on a free port of loopback, in plaintext; behind it is TLS, where
+        the upstream is https.
+        """
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(
-            timeout=timeout, auto_decompress=False, read_bufsize=16 << 20
+            timeout=timeout,
+            auto_decompress=False,
+            read_bufsize=16 << 20,
+            connector=aiohttp.TCPConnector(ssl=True if tls is None else tls),
         ) as client:
             faults = cls(upstream=upstream, client=client)
             try:

@@ -94,6 +94,8 @@ class Handler:
         if call.resource == "" and (found := discovery(request.path, self._kinds.values())):
             return _json(orjson.dumps(found))
         asked = self._asked(request, call)
+        if asked is None and self._is_built_in(call):
+            raise refusal.not_served()
         if asked is None:
             return web.Response(status=404, text="404 page not found\n")
         self._authorize(call, call.verb)
@@ -124,6 +126,14 @@ class Handler:
         ):
             return None
         return _Asked(call=call, kind=kind, query=request.query)
+
+    def _is_built_in(self, call: Call) -> bool:
+        """Whether the group is one that answers for itself: who serves custom resources leaves what
+        it does not know to the router behind it."""
+        group = [kind for kind in self._kinds.values() if kind.group == call.group]
+        return bool(call.resource) and any(
+            call.version in kind.versions and not kind.custom for kind in group
+        )
 
     def _authenticate(self, request: web.Request) -> None:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -73,6 +73,10 @@ def not_found(kind: Kind, name: str) -> Refusal:
     return Refusal(404, "NotFound", f'{kind.id} "{name}" not found', details=details_of(kind, name))
 
 
+def not_served() -> Refusal:
+    return Refusal(404, "NotFound", "the server could not find the requested resource")
+
+
 def not_allowed() -> Refusal:
     message = "the server does not allow this method on the requested resource"
     return Refusal(405, "MethodNotAllowed", message)

@@ -52,6 +52,14 @@ async def test_discovery_names_groups_versions_and_resources(client: Client) -> 
     assert {"services", "secrets", "namespaces"} <= {one["name"] for one in core["resources"]}
 
 
+async def test_what_a_group_does_not_serve_is_not_found_in_its_own_words(client: Client) -> None:
+    """Built-in groups answer with a Status, those of custom resources not at all."""
+    answer = await client.get("/api/v1/nonsense")
+    assert reason_of(answer) == (404, "NotFound")
+    custom = ROUTERS.replace("metarouters", "nonsense")
+    assert await client.get(custom) == (404, "404 page not found\n")
+
+
 async def test_a_kind_can_come_late(api: ApiServer, client: Client) -> None:
     late = custom("late.example", "v1", "Late", "latecomers")
     path = "/apis/late.example/v1/latecomers"

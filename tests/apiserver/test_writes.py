@@ -40,6 +40,12 @@ async def test_what_is_created_is_given_an_identity(api: ApiServer, client: Clie
     }
 
 
+async def test_a_name_is_one_that_can_be_in_dns(client: Client) -> None:
+    answer = await client.ask("POST", ROUTERS, router("Bad_Name"))
+    assert reason_of(answer) == (422, "Invalid")
+    assert (await client.ask("POST", ROUTERS, router("a-1.b")))[0] == 201
+
+
 async def test_a_name_that_nobody_has_is_not_found(client: Client) -> None:
     for method, body in (("GET", None), ("PUT", service()), ("DELETE", None)):
         answer = await client.ask(method, f"{SHOP}/cart", body)

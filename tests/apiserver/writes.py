@@ -6,6 +6,7 @@ Rules: Kubernetes, "API Concepts", "API Conventions" and "Server-Side Apply".
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from tests.apiserver.ownership import (
 from tests.apiserver.storage import Key, State, Storage
 
 EVERYTHING = "*"  # a part: the object with its status, which no request can write at once
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _MODIFIED = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
@@ -68,6 +70,9 @@ class Writes:
         if body["metadata"].get("resourceVersion"):
             message = "resourceVersion should not be set on objects to be created"
             raise refusal.Refusal(500, "", message)
+        if not _NAME.fullmatch(write.key[1]):
+            why = f'Invalid value: "{write.key[1]}": a lowercase RFC 1123 subdomain is needed'
+            raise refusal.invalid(write.kind.id, write.key[1], "metadata.name", why)
         return self._save(write, None, body)
 
     def put(self, write: Write, body: JsonObject) -> State:
@@ -78,7 +83,8 @@ class Writes:
         """PUT."""
         live = self.live(write)
         if write.kind.unconditional is False and not body["metadata"].get("resourceVersion"):
-            field, why = "metadata.resourceVersion", "must be specified for an update"
+            field = "metadata.resourceVersion"
+            why = "Invalid value: 0: must be specified for an update"
             raise refusal.invalid(write.kind.id, write.key[1], field, why)
         return self._save(write, live, body)
 
