@@ -141,6 +141,8 @@ class Faults:
                 await faults.refuse()
                 tasks = list(faults._connections)
                 faults.cut_all()
+                for task in tasks:
+                    task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 faults._place.close()
 
@@ -257,6 +259,11 @@ class _Reader(asyncio.StreamReader):
 
     def feed_eof(self) -> None:
         super().feed_eof()
+        self.when_gone()
+
+    def set_exception(self, exc: Exception) -> None:
+        """Instead of an end, where the client reset the connection."""
+        super().set_exception(exc)
         self.when_gone()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator
 
@@ -208,5 +210,16 @@ async def test_a_client_that_leaves_is_not_waited_for(
 ) -> None:
     async with client.watch(SHOP):
         await until(lambda: api.watches("Service"))
+    await until(lambda: not api.watches("Service"))
+    assert faults.connections == 0
+
+
+async def test_nor_is_one_that_resets_its_connection(api: ApiServer, faults: Faults) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", URL(faults.url).port)
+    writer.write(f"GET {SHOP}?watch=true HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    await until(lambda: api.watches("Service"))
+    at_once = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    writer.transport.abort()
     await until(lambda: not api.watches("Service"))
     assert faults.connections == 0
