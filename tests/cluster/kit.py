@@ -10,12 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any, Final
 
 from aeraki_xds.ingest.kubernetes.client import Cluster
-from aeraki_xds.ingest.kubernetes.reflector import Pace, Reflector
-from aeraki_xds.ingest.kubernetes.replica import Replica
+from aeraki_xds.ingest.kubernetes.reflector import Pace
 from aeraki_xds.pipeline.desired import Desired
 from aeraki_xds.writeback.objects import Install
 from aeraki_xds.writeback.planner import Planner
@@ -24,7 +22,7 @@ from tests.apiserver.kinds import KINDS, JsonObject, Kind
 from tests.apiserver.kit import Client
 from tests.cluster.real import ADMIN, Real
 from tests.deploy.admission import DEFINITIONS
-from tests.ingest.kubernetes.kit import RULES, Heard, hurried
+from tests.ingest.kubernetes.kit import Heard, reflecting
 from tests.writeback.bench import FAST, Chosen
 from tests.writeback.kit import OURS, Json, want
 
@@ -205,22 +203,9 @@ async def following(
     real: Real, folder: Path, *, url: str | None = None, pace: Pace | None = None
 ) -> AsyncIterator[Heard]:
     """A reflector of DestinationRules at work; its waits take no time."""
-    heard = Heard()
     path = real.kubeconfig(folder / "kubeconfig", url=url)
-    async with Cluster.of_kubeconfig(path) as cluster:
-        reflector = Reflector(
-            connection=cluster,
-            replica=Replica(RULES, source="kubernetes/DestinationRule", random=Random(1)),
-            emit=heard,
-            pace=pace or Pace(sleep=hurried, random=Random(1)),
-        )
-        task = asyncio.create_task(reflector.run())
-        try:
-            yield heard
-        finally:
-            assert not task.done(), task
-            task.cancel()
-            await asyncio.wait((task,))
+    async with reflecting(path, pace=pace) as heard:
+        yield heard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,9 +121,18 @@ async def following(
     pace: Pace | None = None,
 ) -> AsyncIterator[Heard]:
     """A reflector at work, through real HTTP; its waits take no time."""
-    heard = Heard()
     path = folder / "kubeconfig"
     api.kubeconfig(path, url=url_of.url)
+    async with reflecting(path, watched, pace) as heard:
+        yield heard
+
+
+@asynccontextmanager
+async def reflecting(
+    path: Path, watched: Watched = RULES, pace: Pace | None = None
+) -> AsyncIterator[Heard]:
+    """A reflector at work in the cluster of a kubeconfig."""
+    heard = Heard()
     async with Cluster.of_kubeconfig(path) as cluster:
         reflector = Reflector(
             connection=cluster,
