@@ -32,11 +32,11 @@ test-long: $(DEV_STAMP) ## run the tests that take minutes
 
 # The programs stay in $XDG_CACHE_HOME/aeraki-xds, outside this folder; Go keeps its own caches.
 test-cluster: $(DEV_STAMP) ## run the tests against a real Kubernetes API server (built once, from source)
-	@$(BIN)/python tests/cluster/build.py
+	@PYTHONPATH=benchmarks $(BIN)/python tests/cluster/build.py
 	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
-go-tools: $(DEV_STAMP) ## have a Go toolchain for test-cluster, if none is installed
-	@$(BIN)/python tests/cluster/build.py go
+go-tools: $(DEV_STAMP) ## have a Go toolchain for test-cluster and bench, if none is installed
+	@$(BIN)/python benchmarks/golang.py
 
 bench: $(DEV_STAMP) ## what a change for many streams costs (ARGS="--streams 500" and the like)
 	$(BIN)/python benchmarks/fanout.py $(ARGS)
