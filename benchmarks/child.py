@@ -1,18 +1,16 @@
 """A process that takes commands: one line of JSON in, one line of JSON out.
 
-In: a script of this folder and its arguments. Out: a `Child` that can be asked. Guaranteed: it is
-gone when its block is left.
+In: a program and its arguments. Out: a `Child` that can be asked. Guaranteed: it is gone when its
+block is left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 
@@ -49,12 +47,9 @@ class Child:
 
 
 @asynccontextmanager
-async def running(script: str, *arguments: str) -> AsyncIterator[Child]:
-    """Run a script of this folder for the length of the block."""
-    path = str(Path(__file__).parent / script)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, path, *arguments, stdin=PIPE, stdout=PIPE
-    )
+async def running(*command: str) -> AsyncIterator[Child]:
+    """Run a program for the length of the block."""
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     try:
         yield Child(process)
     finally:

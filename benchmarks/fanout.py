@@ -22,13 +22,19 @@ from typing import Any
 
 import encoding
 import uvloop
-from child import Child, running
-from servers import PATH, ROUTE
+from child import Child
+from peers.catalogue import peer
+from peers.table import rest
 
 from aeraki_xds.bench.client import Ask, Clients
 from aeraki_xds.xds.resource import HTTP_ROUTES
 
-ASK = Ask(path=PATH, type_url=HTTP_ROUTES, names=(ROUTE,))
+ROUTE = "bench-0"
+ASK = Ask(
+    path="/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes",
+    type_url=HTTP_ROUTES,
+    names=(ROUTE,),
+)
 WARM_UP = 2
 """Rounds that do not count."""
 
@@ -48,8 +54,11 @@ class Findings:
 class Bench:
     """One server, its clients and what was found."""
 
-    def __init__(self, *, name: str, child: Child, clients: Clients, streams: int) -> None:
+    def __init__(
+        self, *, name: str, child: Child, clients: Clients, streams: int, routes: int
+    ) -> None:
         self.name = name
+        self._routes = routes
         self.findings = Findings()
         self._child = child
         self._clients = clients
@@ -111,18 +120,18 @@ class Bench:
         self._rounds += 1
 
     async def _publish(self) -> dict[str, Any]:
-        return await self._child.ask(
-            "publish", text=f"r{self._clients.responses}", acks=self._streams
-        )
+        changed = rest(self._routes, f"r{self._clients.responses}")
+        return await self._child.ask("publish", name=ROUTE, rest=changed, acks=self._streams)
 
 
 @asynccontextmanager
 async def bench(name: str, *, streams: int, routes: int) -> AsyncIterator[Bench]:
     """A server of a kind, and its clients."""
-    async with running("servers.py", name, str(routes)) as child:
+    async with peer(name) as child:
         clients = Clients(host="127.0.0.1", port=(await child.answer())["port"])
+        await child.ask("fill", count=1, rest=rest(routes, "first"))
         try:
-            yield Bench(name=name, child=child, clients=clients, streams=streams)
+            yield Bench(name=name, child=child, clients=clients, streams=streams, routes=routes)
         finally:
             clients.close()
 
@@ -175,7 +184,7 @@ def main() -> None:
     parser.add_argument("--routes", type=int, default=10, help="routes in the table that changes")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
-        "--servers", nargs="+", default=["ours", "naive"], choices=["ours", "naive"]
+        "--servers", nargs="+", default=["ours", "grpclib"], choices=["ours", "grpclib"]
     )
     given = parser.parse_args()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

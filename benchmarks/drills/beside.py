@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,15 +11,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from child import Child, running
-from servers import PATH, ROUTE
+from peers.catalogue import peer
+from peers.table import rest
 
 from aeraki_xds.bench.client import Ask, Clients
 from aeraki_xds.xds import HTTP_ROUTES
 from drills.verdict import Fact, Finding, Lag, Ratio, percentile
 
-ASK: Final = Ask(path=PATH, type_url=HTTP_ROUTES, names=(ROUTE,))
+ROUTE: Final = "bench-0"
+ASK: Final = Ask(
+    path="/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes",
+    type_url=HTTP_ROUTES,
+    names=(ROUTE,),
+)
 LIMIT_S: Final = 60.0
 
+_ATTACKS: Final = Path(__file__).with_name("attacks.py")
 _STREAMS: Final = 198
 _STALLED: Final = 2
 _ROUTES: Final = 100
@@ -49,8 +57,9 @@ class Crowd:
     @asynccontextmanager
     async def gathered(cls, streams: int) -> AsyncIterator[Crowd]:
         """Everybody is connected, and has the first version."""
-        async with running("servers.py", "ours", str(_ROUTES)) as child:
+        async with peer("ours") as child:
             clients = Clients(host="127.0.0.1", port=(await child.answer())["port"])
+            await child.ask("fill", count=1, rest=rest(_ROUTES, "first"))
             try:
                 await child.ask("expect", acks=streams)
                 await clients.connect([ASK] * streams)
@@ -65,8 +74,9 @@ class Crowd:
         for _ in range(_ROUNDS):
             self._number += 1
             self.clients.begin_round()
-            text = f"round {self._number}"
-            began = (await self.child.ask("publish", text=text, acks=self._streams))["at_ns"]
+            changed = rest(_ROUTES, f"round {self._number}")
+            answer = await self.child.ask("publish", name=ROUTE, rest=changed, acks=self._streams)
+            began = answer["at_ns"]
             async with asyncio.timeout(LIMIT_S):
                 await self.clients.delivered()
                 waited += ((at - began) / 1e9 for at in self.clients.deliveries_ns)
@@ -133,7 +143,7 @@ async def hostile(_work: Path) -> Finding:
     """Somebody sends what no client should, again and again, from another process."""
     async with Crowd.gathered(_STREAMS) as crowd:
         port = str(crowd.clients.address[1])
-        async with running("drills/attacks.py", port) as attackers:
+        async with running(sys.executable, str(_ATTACKS), port) as attackers:
             kinds = (await attackers.answer())["kinds"]
             facts = [await _under(crowd, attackers, kind) for kind in kinds]
         return Finding(facts=(*facts, await crowd.settled(), (await crowd.lag()).fact()))

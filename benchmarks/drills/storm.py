@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from child import running
-from servers import PATH, ROUTE
+from peers.catalogue import peer
+from peers.table import rest
 
 from aeraki_xds.bench.client import Ask, Clients
 from aeraki_xds.demo.control_plane import ControlPlane
@@ -23,6 +23,7 @@ from drills.certificates import OURS, PROXY
 from drills.pki import Authority
 from drills.verdict import Fact, Finding, Lag
 
+PATH: Final = "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes"
 COUNT: Final = 2_000
 TAKEN: Final = 1_000
 """How many streams the server takes that refuses the others."""
@@ -59,11 +60,12 @@ async def tls_storm(work: Path) -> Finding:
 
 async def refused(_work: Path) -> Finding:
     """2,000 clients come to a server that takes 1,000, and try again while others leave."""
-    async with running("servers.py", "ours", "10", str(TAKEN)) as child:
+    async with peer("ours", options=("--streams", str(TAKEN))) as child:
         clients = Clients(host="127.0.0.1", port=(await child.answer())["port"], retry=_RETRY_S)
+        await child.ask("fill", count=1, rest=rest(10, "first"))
         before = (await child.ask("tell"))["tasks"]
         try:
-            ask = Ask(path=PATH, type_url=HTTP_ROUTES, names=(ROUTE,))
+            ask = Ask(path=PATH, type_url=HTTP_ROUTES, names=("bench-0",))
             async with asyncio.TaskGroup() as tasks:
                 connecting = tasks.create_task(_connect(clients, ask))
                 while clients.refused < COUNT - TAKEN and not connecting.done():

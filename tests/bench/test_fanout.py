@@ -27,5 +27,5 @@ def test_the_fanout_benchmark_prints_a_row_for_each_thing_that_it_measures() -> 
         "memory, KB a stream",
     }
     assert "ours" in done.stdout
-    assert "naive" in done.stdout
+    assert "grpclib" in done.stdout
     assert "µs per route" in done.stdout
