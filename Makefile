@@ -38,8 +38,8 @@ test-cluster: $(DEV_STAMP) ## run the tests against a real Kubernetes API server
 go-tools: $(DEV_STAMP) ## have a Go toolchain for test-cluster and bench, if none is installed
 	@$(BIN)/python benchmarks/golang.py
 
-bench: $(DEV_STAMP) ## what a change for many streams costs (ARGS="--streams 500" and the like)
-	$(BIN)/python benchmarks/fanout.py $(ARGS)
+bench: $(DEV_STAMP) go-tools ## ours beside its peers, and the numbers to reach (ARGS="fanout --runs 1")
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 drills: $(DEV_STAMP) ## rehearse bad days with real processes (ARGS="kill stop" for some)
 	$(BIN)/python benchmarks/rehearse.py $(ARGS)

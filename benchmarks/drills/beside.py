@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from child import Child, running
 from peers.catalogue import peer
 from peers.table import rest
 
-from aeraki_xds.bench.client import Ask, Clients
+from aeraki_xds.bench.ask import Ask
+from aeraki_xds.bench.child import Child, running
+from aeraki_xds.bench.client import Clients
 from aeraki_xds.xds import HTTP_ROUTES
 from drills.verdict import Fact, Finding, Lag, Ratio, percentile
 

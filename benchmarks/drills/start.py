@@ -9,7 +9,8 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
 
-from aeraki_xds.bench.client import Ask, Clients
+from aeraki_xds.bench.ask import Ask
+from aeraki_xds.bench.client import Clients
 from aeraki_xds.demo.control_plane import ControlPlane
 from aeraki_xds.demo.envoy import Envoy, EnvoyFailed
 from aeraki_xds.xds import CLUSTER, HTTP_ROUTES, LISTENER

@@ -14,7 +14,8 @@ from typing import Final
 from peers.catalogue import peer
 from peers.table import rest
 
-from aeraki_xds.bench.client import Ask, Clients
+from aeraki_xds.bench.ask import Ask
+from aeraki_xds.bench.client import Clients
 from aeraki_xds.demo.control_plane import ControlPlane
 from aeraki_xds.demo.mesh import HelloMesh
 from aeraki_xds.xds import HTTP_ROUTES

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 import golang
-from child import Child, running
 
+from aeraki_xds.bench.child import Child, running
 from aeraki_xds.settings import TlsFiles
 
 PYTHON: Final = ("ours", "grpclib", "grpcio", "floor")

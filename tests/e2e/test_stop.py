@@ -20,7 +20,7 @@ from grpclib.client import Channel
 from grpclib.const import Cardinality, Status
 
 from aeraki_xds.bench import frames
-from aeraki_xds.bench.client import Ask
+from aeraki_xds.bench.ask import Ask
 from aeraki_xds.demo.http import Address, fetch
 from aeraki_xds.demo.process import exited, python_module
 from aeraki_xds.xds import HTTP_ROUTES
@@ -111,7 +111,7 @@ def deaf_client(to: Address) -> socket.socket:
     made.connect((to.host, to.port))
     made.sendall(opening)
     for stream_id in range(3, 2 * DEAF_STREAMS, 2):
-        node = frames.message(stream_id, b"\x12\x06\x0a\x04deaf" + ask.subscription())
+        node = frames.message(stream_id, ask.first("deaf"))
         made.sendall(frames.call(stream_id, STREAM_ROUTES, "xds") + node)
     return made
 

@@ -22,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aeraki_xds.bench import frames
-from aeraki_xds.bench.client import Ask, Clients, LostError
+from aeraki_xds.bench.ask import Ask
+from aeraki_xds.bench.client import Clients, LostError
 from aeraki_xds.xds import HTTP_ROUTES, Hub, Resource, Scope
 from aeraki_xds.xds.field import length_delimited, text
 from aeraki_xds.xds.wire import XdsServer, connection

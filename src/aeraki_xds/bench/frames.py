@@ -28,7 +28,12 @@ HEAD_SIZE: Final = 9
 _SETTING: Final = Struct(">HI")
 _INITIAL_WINDOW_SIZE: Final = 4
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_FIRST_WINDOW: Final = 65_535
+
+FIRST_WINDOW: Final = 65_535
+"""Bytes that may be sent on a connection or a stream before its window is opened."""
+
+LARGEST: Final = 16_384
+"""Bytes of a frame that everybody takes."""
 
 WINDOW: Final = 256 << 20
 """Bytes that a server may send before it is told to go on; Envoy's default."""
@@ -45,7 +50,7 @@ def greeting(*, window: int = WINDOW) -> bytes:
         (
             _PREFACE,
             frame(SETTINGS, 0, 0, _SETTING.pack(_INITIAL_WINDOW_SIZE, window)),
-            frame(WINDOW_UPDATE, 0, 0, max(window - _FIRST_WINDOW, 1).to_bytes(4, "big")),
+            frame(WINDOW_UPDATE, 0, 0, max(window - FIRST_WINDOW, 1).to_bytes(4, "big")),
         )
     )
 
@@ -64,14 +69,25 @@ def call(stream_id: int, path: str, authority: str) -> bytes:
     return frame(HEADERS, _END_HEADERS, stream_id, block)
 
 
+def prefixed(body: bytes) -> bytes:
+    """A gRPC message: a byte for no compression, four for the length, and the body."""
+    return len(body).to_bytes(5, "big") + body
+
+
 def message(stream_id: int, body: bytes) -> bytes:
     """One gRPC message in one DATA frame; `body` has to fit a frame."""
-    return frame(DATA, 0, stream_id, len(body).to_bytes(5, "big") + body)
+    return frame(DATA, 0, stream_id, prefixed(body))
 
 
 def opened(stream_id: int, size: int) -> bytes:
     """WINDOW_UPDATE: the server may send `size` bytes more."""
     return frame(WINDOW_UPDATE, 0, stream_id, size.to_bytes(4, "big"))
+
+
+def initial_window(settings: bytes) -> int | None:
+    """The window that a SETTINGS payload gives to every stream; None if it says nothing of it."""
+    values = dict(_SETTING.iter_unpack(settings))
+    return values.get(_INITIAL_WINDOW_SIZE)
 
 
 def read(data: bytes, at: int = 0) -> Iterator[tuple[int, int, int, int, int]]:

@@ -1,4 +1,5 @@
-"""The command line: `serve`, `status`, `translate`, `validate`, `bootstrap`, `demo`.
+"""The command line: `serve`, `status`, `translate`, `validate`, `bootstrap`, `demo`,
+`bench`.
 
 A contract, for scripts use it: results go to standard output, everything else to standard error;
 exit status 0 is success, 1 invalid configuration or a proxy that is not in sync, 2 a command that
@@ -12,6 +13,7 @@ import sys
 import click
 
 from aeraki_xds import __version__
+from aeraki_xds.cli.bench import bench
 from aeraki_xds.cli.bootstrap import bootstrap
 from aeraki_xds.cli.demo import demo
 from aeraki_xds.cli.offline import translate, validate
@@ -28,7 +30,7 @@ def cli() -> None:
     """The control plane of Aeraki Mesh: layer-7 traffic management for anything but HTTP."""
 
 
-for _command in (serve, status, validate, translate, bootstrap, demo):
+for _command in (serve, status, validate, translate, bootstrap, demo, bench):
     cli.add_command(_command)
 
 
