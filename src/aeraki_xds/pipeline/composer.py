@@ -7,7 +7,7 @@ until the host is composed again. A host that cannot be composed keeps its last 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import structlog
@@ -26,17 +26,34 @@ from aeraki_xds.xds.resource import LISTENER, Name, Resource, ResourceId, TypeUr
 V = TypeVar("V")
 
 
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """How much was done since the process began: a change is cheap because it is little."""
+
+    hosts: int = 0
+    """Composed, once for each recipe."""
+    encoded: int = 0
+    """Resources."""
+
+
 class Composer:
     """The composed hosts of one recipe. `compose` prepares, `settle` puts in place.
 
-    `kept` is what was in force before a restart of hosts that could not be composed.
+    `kept` is what was in force before a restart of hosts that could not be composed; what is done
+    is counted in `work`.
     """
 
     def __init__(
-        self, *, graph: Graph, recipe: Recipe, kept: Mapping[Host, Kept] | None = None
+        self,
+        *,
+        graph: Graph,
+        recipe: Recipe,
+        kept: Mapping[Host, Kept] | None = None,
+        work: Work | None = None,
     ) -> None:
         self._graph: Final = graph
         self._recipe: Final = recipe
+        self._work: Final = work or Work()
         self._told: dict[Host, Kept] = dict(kept or {})
         self._composed = {host: Composed(kept=each) for host, each in self._told.items()}
         self._standing: set[Host] = set()  # on their last good output, undecided or failed
@@ -58,6 +75,7 @@ class Composer:
 
     def compose(self, host: Host) -> None:
         """Compose a host anew."""
+        self._work.hosts += 1
         try:
             output = compose(self._graph, host, self._recipe)
             findings = output.findings
@@ -65,6 +83,7 @@ class Composer:
                 self._standing.add(host)
             else:
                 self._prepared[host] = _encoded(output, self._composed.get(host, NOTHING))
+                self._work.encoded += len(output.drafts)
                 self._standing.discard(host)
         except Exception:  # noqa: BLE001
             # The border of one object: its failure must not cost another host its routes.

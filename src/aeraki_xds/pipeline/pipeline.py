@@ -25,7 +25,7 @@ from aeraki_xds.mesh.problems import Finding
 from aeraki_xds.mesh.store import Store
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline.coalesce import Inbox
-from aeraki_xds.pipeline.composer import Composer, conflicts
+from aeraki_xds.pipeline.composer import Composer, Work, conflicts
 from aeraki_xds.pipeline.desired import Desired
 from aeraki_xds.pipeline.last_good import Changes, LastGood, Touched, Unconfirmed
 from aeraki_xds.pipeline.ledger import Ledger
@@ -77,6 +77,7 @@ class Pipeline:
         self.convergence: Final = Convergence(clock=clock)
         self.sources: Final = Sources(sources)
         self.desired: Final = Desired()
+        self.work: Final = Work()
         self.unreadable: dict[str, Unreadable] = {}
         self.touched: Final = Touched()
         self.on_changed: Callable[[Changes], None] = lambda _changes: None
@@ -136,7 +137,7 @@ class Pipeline:
         self._look()
         for recipe in {GLOBAL_SPEC.recipe, *last_good.kept}:
             kept = last_good.kept.get(recipe, {})
-            composer = Composer(graph=self.graph, recipe=recipe, kept=kept)
+            composer = Composer(graph=self.graph, recipe=recipe, kept=kept, work=self.work)
             await self._compose(composer, self.graph.hosts | kept.keys())
             self._composers[recipe] = composer
         self.touched.recipes = set(last_good.kept)
@@ -355,7 +356,7 @@ class Pipeline:
                 continue
             hosts = self.graph.hosts
             if recipe not in self._composers:
-                composer = Composer(graph=self.graph, recipe=recipe)
+                composer = Composer(graph=self.graph, recipe=recipe, work=self.work)
                 await self._compose(composer, hosts)
                 self._composers[recipe] = composer
             ledger = self._ledgers[scope] = Ledger()
