@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from typing import Any
 
@@ -311,6 +312,52 @@ def test_json_keys_are_told_from_strings_that_look_like_them() -> None:
     assert read(text, is_json=True) == [orjson.loads(text)]
     assert read(b"\xef\xbb\xbf{}", is_json=True) == [{}]
     assert read(b" \n", is_json=True) == []
+
+
+WORDS = st.text('ab"\\{[:,]}\u00e9', max_size=3)
+MEMBERS = st.recursive(
+    WORDS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(st.tuples(WORDS, inner), max_size=3).map(tuple)
+    ),
+    max_leaves=12,
+)
+"""A map is a tuple of its members, so that a key may be there twice."""
+
+
+def written(value: Any) -> str:
+    """As JSON, whose strings are escaped or not as it comes."""
+    match value:
+        case tuple():
+            members = " ,".join(f"{written(key)}: {written(of)}" for key, of in value)
+            return f"{{{members}}}"
+        case list():
+            return f"[{', '.join(map(written, value))}]"
+        case _:
+            return json.dumps(value, ensure_ascii=len(value) == 1)
+
+
+def repeats(value: Any) -> bool:
+    """Whether a key is there twice."""
+    match value:
+        case tuple():
+            keys = [key for key, _ in value]
+            return len(set(keys)) < len(keys) or any(repeats(of) for _, of in value)
+        case list():
+            return any(map(repeats, value))
+        case _:
+            return False
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(WORDS, MEMBERS), max_size=4).map(tuple))
+def test_a_key_that_is_there_twice_is_found_in_any_json(value: tuple[Any, ...]) -> None:
+    text = written(value)
+
+    if repeats(value):
+        assert "duplicate key" in refusal(text, is_json=True)
+    else:
+        assert read(text, is_json=True) == [orjson.loads(text)]
 
 
 # --- against PyYAML, and against anything at all ----------------------------------------------
