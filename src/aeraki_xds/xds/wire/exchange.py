@@ -7,7 +7,7 @@ is refused, counted. Guaranteed: nobody is a stream before `admit` has said what
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -22,7 +22,7 @@ from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
 from aeraki_xds.xds.wire.drain import Drain
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.methods import Method
-from aeraki_xds.xds.wire.node import read_node
+from aeraki_xds.xds.wire.node import Nodes
 
 _STATUS: Final = {
     RefusalReason.INVALID: Status.INVALID_ARGUMENT,
@@ -52,19 +52,19 @@ class Exchange:
     bodies: Bodies
     limits: Limits
     counts: Counts
+    nodes: Nodes = field(default_factory=Nodes)
 
     def open(
         self, raw: memoryview | None, *, peer: Peer, method: Method, wake: Callable[[], None]
     ) -> Stream:
         """Admit a stream. Raises GRPCError."""
-        node = _node(raw)
-        scopes = self.admit(node, peer, only=method.only)
+        known, whole = self._node(raw)
+        scopes = self.admit(whole, peer, only=method.only)
         if isinstance(scopes, Refusal):
             self.counts.streams_refused[_REFUSALS[scopes.reason]] += 1
             raise GRPCError(_STATUS[scopes.reason], scopes.message)
         stream = self.hub.open(
-            # What the extensions decide is decided; 61 KB a stream would be most of its memory.
-            node=replace(node, extensions=b""),
+            node=known,  # what the extensions decide is decided
             peer=peer,
             scopes=scopes,
             dialect=method.dialect,
@@ -75,20 +75,21 @@ class Exchange:
         _LOG.info("stream opened", **named(stream), dialect=dialect, scopes=list(scopes))
         return stream
 
+    def _node(self, raw: memoryview | None) -> tuple[Node, Node]:
+        """A node to be kept, and with its extensions."""
+        data = raw or memoryview(b"")
+        if len(data) > _LARGEST_NODE:
+            message = f"a node of {len(data)} bytes: {_LARGEST_NODE} is the most"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
+        try:
+            known = self.nodes.read(data)
+        except MalformedError as failure:
+            raise GRPCError(Status.INVALID_ARGUMENT, str(failure)) from failure
+        if not known.id:
+            raise GRPCError(Status.INVALID_ARGUMENT, "the first request names no node.id")
+        return known, known.whole(data)
+
 
 def named(stream: Stream) -> dict[str, object]:
     """A stream, in a log."""
     return {"stream": stream.number, "node": stream.node.id, "peer": stream.peer.address}
-
-
-def _node(raw: memoryview | None) -> Node:
-    if raw is not None and len(raw) > _LARGEST_NODE:
-        message = f"a node of {len(raw)} bytes: {_LARGEST_NODE} is the most"
-        raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
-    try:
-        node = read_node(raw) if raw is not None else Node(id="")
-    except MalformedError as failure:
-        raise GRPCError(Status.INVALID_ARGUMENT, str(failure)) from failure
-    if not node.id:
-        raise GRPCError(Status.INVALID_ARGUMENT, "the first request names no node.id")
-    return node
