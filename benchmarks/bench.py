@@ -28,16 +28,22 @@ from peers.catalogue import GO as GO_PEERS
 from peers.catalogue import NoPeerError, available, prepare
 from scenarios import bars
 from scenarios.bench import LATE_MS, Bench
+from scenarios.churn import churn
+from scenarios.dialects import dialects
 from scenarios.fanout import fanout
 from scenarios.opening import opening
 from scenarios.scoped import scoped
 from scenarios.stalled import stalled
+from scenarios.start import start
 
 SCENARIOS: Final[Mapping[str, Callable[[Bench], Awaitable[None]]]] = {
     "fanout": fanout,
     "scoped": scoped,
     "opening": opening,
     "stalled": stalled,
+    "dialects": dialects,
+    "start": start,
+    "churn": churn,
 }
 
 

@@ -30,7 +30,8 @@ from typing import Any, Final
 import uvloop
 from drills import server
 
-from aeraki_xds.bench.client import Ask, Clients
+from aeraki_xds.bench.ask import Ask
+from aeraki_xds.bench.client import Clients
 from aeraki_xds.demo.control_plane import ControlPlane
 from aeraki_xds.garbage import no_full_collections
 from aeraki_xds.ingest.decode import decode

@@ -65,12 +65,11 @@ async def _run(bench: Bench, name: str, services: int) -> Run:
     concerned = Load(host="", port=0, streams=CONCERNED, name=own)
     others = Load(host="", port=0, streams=bench.streams - CONCERNED, services=services)
     async with (
-        serving(name, services=services) as served,
+        serving(name, services=services + 1) as served,
         loaded(served, concerned) as (rounds, _),
         loaded(served, others) as (crowd, crowded),
     ):
         served.name = own
-        await served.change(served.name, "first", acks=0)
         return await _rounds(bench, served, rounds, crowd, crowded)
 
 

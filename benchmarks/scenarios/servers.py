@@ -18,6 +18,7 @@ from peers.table import rest
 
 from aeraki_xds.bench import process
 from aeraki_xds.bench.child import Child
+from aeraki_xds.bench.client import LostError
 from aeraki_xds.bench.fleet import Fleet, fleet
 from aeraki_xds.bench.load import Load
 from aeraki_xds.bench.rounds import Rounds
@@ -103,7 +104,11 @@ async def loaded(
     """Load generators for it, not connected yet."""
     load = replace(load, host="127.0.0.1", port=served.port, name=load.name or NAME)
     async with fleet(load, processes=processes, patience=patience) as generators:
-        yield Rounds(fleet=generators, target=served, name=name), generators
+        try:
+            yield Rounds(fleet=generators, target=served, name=name), generators
+        except LostError as failure:
+            failure.add_note(f"under {load}")
+            raise
 
 
 @asynccontextmanager

@@ -86,14 +86,13 @@ def node_id(number: int, namespace: str) -> str:
 @cache
 def small(namespace: str) -> bytes:
     """What a sidecar of a mesh says of itself beside its id: two kilobytes."""
-    labels = {f"label-{number}.example.com/part-of": f"value-{number:04}" for number in range(36)}
+    labels = {f"label-{number}.example.com/part-of": f"value-{number:04}" for number in range(37)}
     known = {
         "NAMESPACE": namespace,
         "CLUSTER_ID": "Kubernetes",
         "INTERCEPTION_MODE": "REDIRECT",
         "ISTIO_VERSION": "1.24.0",
         "MESH_ID": "cluster.local",
-        "SERVICE_ACCOUNT": "orders",
         "WORKLOAD_NAME": "orders-v1",
     }
     return text(2, "orders.shop") + _metadata({**known, **labels}) + text(6, "envoy")
