@@ -45,10 +45,12 @@ class Peer:
         self.name = name
         self._routes = routes
         self._round = 0
+        self._filled: Lag | None = None
 
     async def fill(self, services: int) -> None:
-        """Serve so many resources."""
+        """Serve so many resources: all in one go, which no mesh of ours does."""
         await self.child.ask("fill", count=services, rest=rest(self._routes, "first"))
+        self._filled = await self._lag()
 
     async def expect(self, *, acks: int) -> None:
         await self.child.ask("expect", acks=acks)
@@ -79,7 +81,11 @@ class Peer:
         return await self.child.ask("tell")
 
     async def lag(self) -> Lag | None:
-        """How late its loop was so far; None if it does not say."""
+        """How late its loop was since it was filled; None if it does not say."""
+        lag = await self._lag()
+        return lag - self._filled if lag is not None and self._filled is not None else lag
+
+    async def _lag(self) -> Lag | None:
         told = (await self.tell()).get("lag")
         if told is None:
             return None

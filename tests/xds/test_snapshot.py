@@ -150,7 +150,7 @@ def test_the_first_snapshot_that_holds_a_name_wins() -> None:
 def test_a_type_that_one_scope_has_is_not_copied() -> None:
     own = holding(routes("r"))
     view = View([holding(listener("l")), own])
-    assert view.all(HTTP_ROUTES) is own.of(HTTP_ROUTES).resources
+    assert view.all(HTTP_ROUTES) is own.of(HTTP_ROUTES).resources.flat()
     assert view.all(CLUSTER) == {}
 
 

@@ -1175,7 +1175,7 @@ def test_the_full_state_that_was_sent_is_the_snapshots_own_mapping(
     server.says(envoy)
     snapshot = server.hub.snapshot(envoy.stream.scopes[0])
     assert snapshot is not None
-    assert envoy.stream.session.watches[LISTENER].sent is snapshot.of(LISTENER).resources
+    assert envoy.stream.session.watches[LISTENER].sent is snapshot.of(LISTENER).resources.flat()
 
 
 def test_07_a_list_that_still_holds_what_is_gone_has_a_version_of_its_own() -> None:

@@ -1,7 +1,7 @@
 """Everything that a scope holds at one moment, immutable, sharing what did not change.
 
 A publication makes a new snapshot from the old one and the changed resources in time proportional
-to the types it touches, and says which names really changed: same bytes are no change.
+to what changed, and says which names really did: same bytes are no change.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
 from aeraki_xds.xds.resource import Name, Resource, ResourceId, TypeUrl, version_of
+from aeraki_xds.xds.shards import EMPTY, Shards
 
 Changed = Mapping[TypeUrl, frozenset[Name]]
-_MASK: Final = (1 << 64) - 1
+_DIGEST: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
     """All resources of one type, with the wrapping sum of their digests as version."""
 
-    resources: Mapping[Name, Resource] = field(default_factory=lambda: MappingProxyType({}))
+    resources: Shards = field(default_factory=lambda: EMPTY)
     digest: int = 0
 
     @property
@@ -36,24 +36,22 @@ class Collection:
         """The collection after `changes` (None removes) and the names whose bytes differ."""
         if not self.resources:
             return _collected(changes)
-        resources = dict(self.resources)
         digest = self.digest
-        names = set()
+        changed: dict[Name, Resource | None] = {}
         for name, after in changes.items():
-            before = resources.get(name)
+            before = self.resources.get(name)
             if after is not None and before is not None and after.digest == before.digest:
                 continue
             if before is not None:
                 digest -= before.digest
-                del resources[name]
             if after is not None:
                 digest += after.digest
-                resources[name] = after
             if before is not after:
-                names.add(name)
-        if not names:
+                changed[name] = after
+        if not changed:
             return self, frozenset()
-        return Collection(MappingProxyType(resources), digest & _MASK), frozenset(names)
+        resources = self.resources.changed_by(changed)
+        return Collection(resources, digest & _DIGEST), frozenset(changed)
 
 
 def _collected(changes: Mapping[Name, Resource | None]) -> tuple[Collection, frozenset[Name]]:
@@ -61,8 +59,8 @@ def _collected(changes: Mapping[Name, Resource | None]) -> tuple[Collection, fro
     of a scope may hold tens of thousands of resources.
     """
     resources = {name: resource for name, resource in changes.items() if resource is not None}
-    digest = sum([resource.digest for resource in resources.values()]) & _MASK
-    return Collection(MappingProxyType(resources), digest), frozenset(resources)
+    digest = sum([resource.digest for resource in resources.values()]) & _DIGEST
+    return Collection(Shards.of(resources), digest), frozenset(resources)
 
 
 _EMPTY: Final = Collection()
@@ -115,12 +113,12 @@ class View:
         seen = tuple(snapshots)
         self.ready = None not in seen
         self._snapshots = tuple(snapshot for snapshot in seen if snapshot is not None)
-        self._layers: dict[TypeUrl, tuple[Mapping[Name, Resource], ...]] = {}
+        self._layers: dict[TypeUrl, tuple[Shards, ...]] = {}
         self._all: dict[TypeUrl, Mapping[Name, Resource]] = {}
         self._listings: dict[TypeUrl, tuple[Resource, ...]] = {}
         self._versions: dict[TypeUrl, str] = {}
 
-    def layers(self, type_url: TypeUrl) -> tuple[Mapping[Name, Resource], ...]:
+    def layers(self, type_url: TypeUrl) -> tuple[Shards, ...]:
         """What each scope that has the type holds of it; the first that holds a name wins."""
         known = self._layers.get(type_url)
         if known is None:
@@ -141,7 +139,7 @@ class View:
         known = self._all.get(type_url)
         if known is None:
             layers = self.layers(type_url)
-            known = self._all[type_url] = layers[0] if len(layers) == 1 else _merged(layers)
+            known = self._all[type_url] = layers[0].flat() if len(layers) == 1 else _merged(layers)
         return known
 
     def listing(self, type_url: TypeUrl) -> tuple[Resource, ...]:
@@ -164,16 +162,16 @@ class View:
         return known
 
 
-def _merged(layers: Iterable[Mapping[Name, Resource]]) -> Mapping[Name, Resource]:
+def _merged(layers: Iterable[Shards]) -> Mapping[Name, Resource]:
     merged: dict[Name, Resource] = {}
     for layer in layers:
-        merged = {**layer, **merged}
+        merged = {**layer.flat(), **merged}
     return merged
 
 
 def version_of_all(resources: Iterable[Resource]) -> str:
     """The version that a collection of just these has."""
-    return version_of(sum(resource.digest for resource in resources) & _MASK)
+    return version_of(sum(resource.digest for resource in resources) & _DIGEST)
 
 
 def by_name(resources: Mapping[Name, Resource]) -> tuple[Resource, ...]:
