@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ from typing import Final
 import uvloop
 from peers.catalogue import GO as GO_PEERS
 from peers.catalogue import NoPeerError, available, prepare
-from scenarios import bars
+from scenarios import bars, sizing
 from scenarios.bench import LATE_MS, Bench
 from scenarios.churn import churn
 from scenarios.dialects import dialects
@@ -58,6 +59,8 @@ async def measure(names: Sequence[str], *, runs: int, streams: int, minutes: flo
         note = f"{lag.late} of {lag.measured} late, {scenario}"
         bench.bar("event-loop lag, p99.9", lag.within(0.999) * 1e3, LATE_MS, "ms", note=note)
     bench.show("Numbers to reach", bars.table(bench.bars))
+    if set(bench.units) == {each.name for each in fields(sizing.Units)}:
+        bench.show("Sizes of fleets", sizing.table(sizing.Units(**bench.units)))
     print(f"{runs} runs, {time.monotonic() - began:,.0f} s")
 
 

@@ -30,7 +30,7 @@ LATE_MS: Final = 50.0
 @dataclass(slots=True, kw_only=True)
 class Bench:
     """`runs` of everything; `streams` where a bar names 2,000; `minutes` is for how long the server
-    is kept changing.
+    is kept changing. `units` are the costs that sizes are computed from, by `sizing.Units`.
     """
 
     runs: int
@@ -40,6 +40,7 @@ class Bench:
     pki: Pki
     bars: list[Bar] = field(default_factory=list)
     lags: dict[str, Lag] = field(default_factory=dict)
+    units: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, *, runs: int, streams: int, minutes: float, work: Path) -> Bench:

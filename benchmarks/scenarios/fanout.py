@@ -103,7 +103,9 @@ def _bars(bench: Bench, found: Found, *, tls: bool) -> None:
     what = f"fan-out {bench.streams:,}, {how}"
     bench.bar(f"{what}: last delivery / {GO}", ratio(ours["last"], theirs["last"]), last)
     bench.bar(f"{what}: all ACKed / {GO}", ratio(ours["acked"], theirs["acked"]), acked)
-    if not tls:
+    if tls:
+        bench.units["push_us"] = median(ours["send_us"]) + median(ours["ack_us"])
+    else:
         bench.bar(f"{what}: CPU per ACK", median(ours["ack_us"]), 15, "µs")
 
 

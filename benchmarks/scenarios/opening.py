@@ -72,6 +72,9 @@ async def opening(bench: Bench) -> None:
     refused = sum(each.refused for each in found[plain, OURS])
     bench.bar(f"connect storm {n:,}, plaintext: refused", refused, 0, "")
     _memory(bench, {each.title: found[each, OURS] for each in cases}, found[plain, GO])
+    runs = found[fleet, OURS]
+    bench.units["sidecar_kb"] = median([each.kb_per_connection for each in runs])
+    bench.units["sidecar_us"] = median([each.storm_cpu_us or 0.0 for each in runs]) * STREAMS
     seconds = median([each.storm_ms / 1e3 for each in found[fleet, OURS]])
     other = median([each.storm_ms / 1e3 for each in found[heavy, OURS]])
     bench.bar(f"{n:,} sidecars × {STREAMS} streams, mTLS: all configured", seconds, 10, "s",
@@ -97,7 +100,7 @@ def _row(case: Case, name: str, runs: list[Figures]) -> list[str]:
         f"{runs[0].streams:,}",
         cells([each.storm_ms / 1e3 for each in runs], 2),
         cells([each.storm_cpu_us or 0.0 for each in runs], 0),
-        cells([(each.kb_grown or 0.0) / each.connections for each in runs]),
+        cells([each.kb_per_connection for each in runs]),
         f"{sum(each.refused for each in runs)}",
     ]
 
@@ -106,7 +109,7 @@ def _memory(bench: Bench, ours: dict[str, list[Figures]], go: list[Figures]) -> 
     """Of a connection with a stream, and of each stream more."""
 
     def each_kb(runs: list[Figures]) -> list[float]:
-        return [(run.kb_grown or 0.0) / run.connections for run in runs]
+        return [run.kb_per_connection for run in runs]
 
     plain, tls = each_kb(ours["plaintext"]), each_kb(ours["mTLS"])
     ten = each_kb(ours["mTLS, 10 streams on a connection"])

@@ -32,6 +32,10 @@ async def start(bench: Bench) -> None:
     change, before = large.changes["MetaRDS"].median_ms, small.changes["MetaRDS"].median_ms
     bench.bar(f"incremental change at {SIZES[-1]:,} services", change, 5, "ms")
     bench.bar(f"incremental change at {SIZES[-1]:,} / at {SIZES[0]:,}", change / before, 1.3)
+    memory = [median([run.resident_mb for run in each.starts[LAYOUT]]) for each in found]
+    each_mb = (memory[1] - memory[0]) / (SIZES[1] - SIZES[0])
+    bench.units["service_kb"] = each_mb * 1024
+    bench.units["base_mb"] = memory[0] - SIZES[0] * each_mb
     pushed = median([run.file_change_ms for run in small.starts["one a file"]])
     bench.bar("file event → first byte of the push", pushed, 10, "ms")
     route = median([encoding.measure().tables[0].ours.median for _ in range(bench.runs)])

@@ -103,6 +103,11 @@ class Figures:
         return statistics.median(getattr(each, what) for each in rounds) if rounds else math.nan
 
     @property
+    def kb_per_connection(self) -> float:
+        """Memory of the server, for each connection with its streams; NaN if one cannot know."""
+        return math.nan if self.kb_grown is None else self.kb_grown / self.connections
+
+    @property
     def harness_bound(self) -> bool:
         """Whether the load generator was as busy as it can be in most of the rounds."""
         return bool(self.timed) and self.median("busy") > BUSY
