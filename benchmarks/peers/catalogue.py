@@ -29,7 +29,9 @@ GO: Final = {
     "go-snapshot": ("--cache", "snapshot"),
     "go-linear": ("--cache", "linear"),
 }
-"""go-control-plane on either of its caches."""
+"""go-control-plane on either of its caches. A snapshot has one version for all resources of a type:
+at each change every stream that has not this version is answered, whatever it asked for. The linear
+cache answers those who asked for what changed."""
 
 NAMES: Final = (*PYTHON, *GO)
 

@@ -34,6 +34,7 @@ class Acks:
         self._missing = 0
         self._at_ns = 0
         self._reached = asyncio.Event()
+        self.expect(0)
 
     def expect(self, count: int) -> None:
         """Count from here. Of none, the last one was now."""

@@ -34,6 +34,15 @@ class Child:
         """Its process id."""
         return self._process.pid
 
+    def let_go(self) -> None:
+        """There will be no more commands."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    async def ended(self) -> int:
+        """Its exit status, when it has ended."""
+        return await self._process.wait()
+
     async def ask(self, do: str, **more: Any) -> dict[str, Any]:
         """Give a command and wait for the answer. Raises ChildEnded."""
         assert self._process.stdin is not None
