@@ -74,13 +74,13 @@ class Size:
         services = sidecars // SIDECARS_PER_SERVICE
         share = ceil(sidecars / replicas)
         most = ceil(sidecars / (replicas - 1))  # while one is lost
+        kb = most * units.sidecar_kb + services * units.service_kb
         pushes = CHANGES_A_SECOND * CONCERNED * share * STREAMS
         return cls(
             sidecars=sidecars,
             services=services,
             replicas=replicas,
-            memory_mb=units.base_mb
-            + (most * units.sidecar_kb + services * units.service_kb) / 1024,
+            memory_mb=units.base_mb + kb / 1024,
             everybody_s=share * STREAMS * units.push_us / 1e6,
             recovery_s=(most - share) * units.sidecar_us / 1e6,
             cpu=pushes * units.push_us / 1e6,
@@ -119,7 +119,7 @@ def table(units: Units, sizes: Sequence[int] = SIDECARS) -> str:
     rows = [Size.of(sidecars, units).row() for sidecars in sizes]
     return (
         f"{grid(header, rows)}\n\n"
-        f"from: {units.push_us:.0f} µs a push with its ACK, {units.sidecar_us / 1e3:.1f} ms to let a "
-        f"sidecar in with {STREAMS} streams,\n{units.sidecar_kb:.0f} KB for it, "
-        f"{units.base_mb:.0f} MiB for the server and {units.service_kb:.1f} KB a service; mTLS"
+        f"from: {units.push_us:.0f} µs a push with its ACK, {units.sidecar_us / 1e3:.1f} ms to let "
+        f"a sidecar in with {STREAMS} streams,\n{units.sidecar_kb:.0f} KB for it, "
+        f"{units.base_mb:.0f} MiB for the server, {units.service_kb:.1f} KB a service; mTLS"
     )
