@@ -15,7 +15,7 @@ DEMO_STAMP := .venv/stamp-demo
 DEV_STAMP := .venv/stamp-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-cluster go-tools bench drills check format proto proto-check \
+.PHONY: help demo test test-long test-cluster go-tools bench bench-smoke drills check format proto proto-check \
     system-deps clean
 
 help: ## list these targets
@@ -40,6 +40,9 @@ go-tools: $(DEV_STAMP) ## have a Go toolchain for test-cluster and bench, if non
 
 bench: $(DEV_STAMP) go-tools ## ours beside its peers, and the numbers to reach (ARGS="fanout --runs 1")
 	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-smoke: $(DEV_STAMP) ## what a change costs in counts: bytes, pushes, encodes (a minute, in CI)
+	@$(BIN)/python benchmarks/smoke.py
 
 drills: $(DEV_STAMP) ## rehearse bad days with real processes (ARGS="kill stop" for some)
 	$(BIN)/python benchmarks/rehearse.py $(ARGS)

@@ -95,6 +95,8 @@ class Ours:
             "streams": len(self._hub.streams),
             "connections": self._xds.connections,
             "tasks": len(asyncio.all_tasks()),
+            "pushes": self._hub.tally.of(HTTP_ROUTES).pushes,
+            "encoded": self._xds.responses_encoded,
             "lag": {
                 "bounds": [*self._lag.seconds.bounds, "inf"],
                 "counts": self._lag.seconds.counts,

@@ -34,9 +34,12 @@ def nonce_tail(nonce: str) -> bytes:
 
 
 class Bodies:
-    """A cache by content: resources are compared by identity, for equal ones are shared."""
+    """A cache by content: resources are compared by identity, for equal ones are shared.
+    `encoded` is how many were not in it.
+    """
 
     def __init__(self, *, largest: int = _LARGEST) -> None:
+        self.encoded = 0
         self._largest = largest
         self._size = 0
         self._known: dict[_Key, bytes] = {}
@@ -47,6 +50,7 @@ class Bodies:
         known = self._known.get(key)
         if known is not None:
             return known
+        self.encoded += 1
         body = sotw_body(response) if dialect is Dialect.SOTW else delta_body(response)
         made = self._known[key] = (len(body) + _NONCE_SIZE).to_bytes(5, "big") + body
         self._size += len(made)

@@ -110,6 +110,11 @@ class XdsServer:
         """How many connections there are."""
         return len(self._server.connections)
 
+    @property
+    def responses_encoded(self) -> int:
+        """How many responses were encoded so far, of those that streams do not share."""
+        return self._exchange.bodies.encoded
+
     async def close(self, *, grace: float = _GRACE) -> None:
         """Stop accepting, end every stream, and wait until the last handler is gone. Who does not
         read is waited for `grace` seconds; then its connection goes without a status.
