@@ -20,7 +20,8 @@ from typing import Any, Final, cast
 import structlog
 from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError
-from grpclib.protocol import AbstractHandler, H2Protocol
+from grpclib.protocol import AbstractHandler, EventsProcessor, H2Protocol
+from grpclib.protocol import Connection as HttpConnection
 from grpclib.protocol import Stream as HttpStream
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
@@ -30,10 +31,10 @@ from h2.events import (
     UnknownFrameReceived,
     WindowUpdated,
 )
-from h2.settings import SettingCodes
 
 from aeraki_xds.xds.wire.budget import Budget
 from aeraki_xds.xds.wire.gate import Entrant, Exit, Share
+from aeraki_xds.xds.wire.http2 import begun
 from aeraki_xds.xds.wire.inbox import Inbox
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.outbox import Outbox
@@ -106,16 +107,20 @@ class Connection(H2Protocol, Entrant):
         self._retired = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take part in what grpclib makes of h2's events."""
-        super().connection_made(transport)
-        self._transport = self.connection._transport
-        self._windows = Windows(self.connection._connection)
-        self._streams = self.processor.streams
-        h2 = self.connection._connection
-        h2.update_settings(
-            {SettingCodes.MAX_CONCURRENT_STREAMS: self._limits.streams_per_connection}
+        """Greet, and take part in what grpclib makes of h2's events."""
+        h2 = begun(
+            self.h2_config,
+            connection_window=self.config.http2_connection_window_size,
+            stream_window=self.config.http2_stream_window_size,
+            streams=self._limits.streams_per_connection,
         )
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no such class
+        self.connection = HttpConnection(h2, self._transport, config=self.config)
         self.connection.flush()
+        self.connection.initialize()
+        self.processor = EventsProcessor(self.handler, self.connection)
+        self._windows = Windows(h2)
+        self._streams = self.processor.streams
         processors: dict[Any, Any] = self.processor.processors
         processors[UnknownFrameReceived] = _ignore
         processors[RemoteSettingsChanged] = self._settings_changed
