@@ -237,7 +237,6 @@ def test_an_inbox_hears_what_the_bytes_say_however_they_are_cut(
     data: bytes, cuts: list[int]
 ) -> None:
     inbox, heard, _ = made()
-    inbox.read_by(heard)
     rest = data
     for size in cuts:
         inbox.feed(rest[:size])
@@ -286,8 +285,7 @@ def steps() -> Iterator[list[int]]:
 
 
 def fed(data: bytes, size: int = 7) -> None:
-    inbox, heard, _ = made()
-    inbox.read_by(heard)
+    inbox, *_ = made()
     for at in range(0, len(data), size):
         inbox.feed(data[at : at + size])
 

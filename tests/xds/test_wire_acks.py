@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
+from grpclib.exceptions import GRPCError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,6 +44,9 @@ class Outbox:
     def __init__(self) -> None:
         self.written: list[bytes] = []
 
+    def begin(self) -> None:
+        pass
+
     def put(self, body: bytes, tail: bytes) -> bool:
         self.written.append((body + tail)[5:])
         return True
@@ -63,6 +67,7 @@ class Side:
         counts = Counts()
         self.drain = Drain(loop=asyncio.get_running_loop(), counts=counts)
         self.outbox = Outbox()
+        self.ends: list[GRPCError | None] = []
         outbox: Any = self.outbox
         self.conversation = Conversation(
             exchange=Exchange(
@@ -77,6 +82,7 @@ class Side:
             peer=Peer(address="-"),
             account=Quotas(limits=DEFAULT_LIMITS, counts=counts).of("peer"),
             outbox=outbox,
+            end=self.ends.append,
         )
         if blind:
             self.conversation._acks = Blind(dialect)
@@ -90,10 +96,8 @@ class Side:
 
     def state(self) -> dict[str, Any]:
         """What the hub knows of the stream, and what was written to it."""
-        over = self.conversation._over
-        failure = over.exception() if over.done() else None
         return {
-            "over": (over.done(), str(failure)),
+            "ends": [str(failure) for failure in self.ends],
             "written": self.outbox.written,
             "status": [
                 {type_url: told(status) for type_url, status in stream.status.items()}

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import pytest
 from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError
+from grpclib.protocol import AbstractHandler
 from grpclib.protocol import Stream as HttpStream
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
@@ -26,10 +27,11 @@ from hypothesis import strategies as st
 from aeraki_xds.bench import frames
 from aeraki_xds.xds.wire import connection as connections
 from aeraki_xds.xds.wire.budget import Budget
-from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of
+from aeraki_xds.xds.wire.connection import Connection
 from aeraki_xds.xds.wire.counts import Counts
 from aeraki_xds.xds.wire.gate import Exit, Share
 from aeraki_xds.xds.wire.limits import Limits
+from aeraki_xds.xds.wire.outbox import Outbox
 from aeraki_xds.xds.wire.quotas import Quotas
 
 PATH: Final = "/a.Service/Stream"
@@ -85,6 +87,7 @@ class Heard:
     messages: list[bytes] = field(default_factory=list)
     end: list[str] = field(default_factory=list)
     resumed: int = 0
+    closed: bool = False
 
     def receive(self, message: bytes) -> None:
         self.messages.append(message)
@@ -95,34 +98,38 @@ class Heard:
     def resume(self) -> None:
         self.resumed += 1
 
+    def close(self) -> None:
+        self.closed = True
 
-class Handler(Handlers):
-    """Reads every stream, as soon as it is told to."""
+
+class Hub:
+    """Serves every stream, which is heard."""
 
     def __init__(self) -> None:
-        self.streams: dict[int, HttpStream] = {}
         self.heard: dict[int, Heard] = {}
-        self.cancelled: list[int] = []
-        self.closed = False
-        self.done: dict[int, Callable[[], None]] = {}
+        self.begun = 0
 
-    def when_done(self, stream: HttpStream, then: Callable[[], None]) -> None:
-        assert stream.id is not None
-        self.done[stream.id] = then
+    def converse(self, path: str, *, outbox: Outbox, **_rest: object) -> Heard:
+        assert path == PATH
+        self.begun += 1
+        heard = self.heard[outbox._stream.stream_id] = Heard()
+        return heard
+
+    def ended(self) -> None:
+        self.begun -= 1
+
+
+class Handler(AbstractHandler):
+    """Has the calls that are no discovery streams, and leaves them unanswered."""
+
+    def __init__(self) -> None:
+        self.closed = False
 
     def accept(self, stream: HttpStream, headers: Any, release_stream: Callable[[], None]) -> None:
-        assert stream.id is not None
-        self.streams[stream.id] = stream
-
-    def attach(self) -> None:
-        for stream_id, stream in self.streams.items():
-            if stream_id not in self.heard:
-                self.heard[stream_id] = Heard()
-                inbox_of(stream).read_by(self.heard[stream_id])
+        pass
 
     def cancel(self, stream: HttpStream) -> None:
-        assert stream.id is not None
-        self.cancelled.append(stream.id)
+        pass
 
     def close(self) -> None:
         self.closed = True
@@ -140,6 +147,7 @@ class Server:
 
     def __init__(self, kind: type[Connection]) -> None:
         self.handler = Handler()
+        self.hub = Hub()
         self.transport = Transport()
         config = Configuration(http2_connection_window_size=WINDOW, http2_stream_window_size=WINDOW)
         self.connection = kind(
@@ -147,6 +155,7 @@ class Server:
             config.__for_server__(),
             H2Configuration(client_side=False, header_encoding="ascii"),
             paths={PATH},
+            host=self.hub,
             limits=LIMITS,
             quotas=Quotas(limits=LIMITS, counts=Counts()),
             share=Share(loop=asyncio.get_running_loop(), clock=lambda: 0.0),
@@ -165,13 +174,12 @@ class Server:
         self.connection.data_received(data)
         while self.connection._behind:
             self.connection._read_on()
-        self.handler.attach()
 
     def state(self) -> dict[str, Any]:
         """Everything that must not depend on the way that the bytes took."""
         return {
-            "heard": {n: (each.messages, each.end) for n, each in self.handler.heard.items()},
-            "cancelled": self.handler.cancelled,
+            "heard": {n: (each.messages, each.end) for n, each in self.hub.heard.items()},
+            "gone": [n for n, each in self.hub.heard.items() if each.closed],
             "closed": (self.handler.closed, self.transport.closed),
             "state": self.h2.state_machine.state,
             "connection window": window(self.h2._inbound_flow_control_window_manager),
@@ -325,10 +333,9 @@ def lasting(state: dict[str, Any]) -> dict[str, Any]:
     """What does not depend on the split either: when windows are given back does, so what is still
     to be given back counts as given.
     """
-    gone = set(state["cancelled"])
-    heard = {n: each for n, each in state["heard"].items() if n not in gone}
+    heard = {n: each for n, each in state["heard"].items() if n in state["stream windows"]}
     windows = {n: now + due for n, (now, _, due) in state["stream windows"].items()}
-    kept = ("cancelled", "closed", "state", "outbound windows")
+    kept = ("closed", "state", "outbound windows")
     return {key: state[key] for key in kept} | {"heard": heard, "windows": windows}
 
 
@@ -406,7 +413,7 @@ async def test_a_whole_data_frame_never_sees_h2(h2_reads: list[int]) -> None:
     h2_reads.clear()
     server.reads(frames.message(1, b"ask"))
     server.reads(frames.message(1, b"one") + frames.message(1, b"two"))
-    assert server.handler.heard[1].messages == [b"ask", b"one", b"two"]
+    assert server.hub.heard[1].messages == [b"ask", b"one", b"two"]
     assert h2_reads == []
     server.connection.connection_lost(None)
 
@@ -416,7 +423,7 @@ async def test_what_follows_plain_frames_goes_to_h2_alone(h2_reads: list[int]) -
     h2_reads.clear()
     ping = frames.frame(frames.PING, 0, 0, b"12345678")
     server.reads(frames.message(1, b"ask") + ping)
-    assert server.handler.heard[1].messages == [b"ask"]
+    assert server.hub.heard[1].messages == [b"ask"]
     assert h2_reads == [len(ping)]
     assert frames.frame(frames.PING, frames.ACK, 0, b"12345678") in server.transport.written
     server.connection.connection_lost(None)
@@ -446,7 +453,7 @@ async def test_data_in_the_midst_of_a_header_block_is_an_error_of_the_connection
     server.reads(frames.frame(frames.HEADERS, 0, 3, b"\x83\x86"))  # no END_HEADERS
     server.reads(frames.message(1, b"ask"))
     assert server.transport.closed
-    assert server.handler.heard[1].messages == []
+    assert server.hub.heard[1].messages == []
 
 
 async def test_what_looks_like_a_frame_within_a_frame_is_none() -> None:
@@ -455,7 +462,7 @@ async def test_what_looks_like_a_frame_within_a_frame_is_none() -> None:
     outer = frames.message(1, inner)
     server.reads(outer[: -len(inner)])
     server.reads(inner)
-    assert server.handler.heard[1].messages == [inner]
+    assert server.hub.heard[1].messages == [inner]
     server.connection.connection_lost(None)
 
 
@@ -463,7 +470,7 @@ async def test_data_behind_the_end_of_a_stream_is_not_heard() -> None:
     server = await connected()
     server.reads(frames.frame(frames.DATA, frames.END_STREAM, 1, b""))
     server.reads(frames.message(1, b"ask"))
-    assert server.handler.heard[1].messages == []
+    assert server.hub.heard[1].messages == []
     server.connection.connection_lost(None)
 
 
@@ -480,7 +487,7 @@ async def test_more_data_than_the_headers_promised_is_not_heard() -> None:
     client.flush()
     server.reads(bytes(client.out))
     server.reads(frames.message(1, b"ask"))
-    assert server.handler.heard[1].messages == []
+    assert server.hub.heard[1].messages == []
     assert server.transport.closed
 
 
@@ -501,7 +508,7 @@ async def test_a_frame_of_an_unknown_type_is_ignored() -> None:
     server = await connected()
     server.reads(frames.frame(0x77, 0xFF, 0, b"who knows"))
     server.reads(frames.message(1, b"ask"))
-    assert server.handler.heard[1].messages == [b"ask"]
+    assert server.hub.heard[1].messages == [b"ask"]
     assert not server.transport.closed
     server.connection.connection_lost(None)
 
@@ -540,7 +547,7 @@ async def test_of_what_waits_for_its_turn_there_is_only_so_much_and_nothing_is_l
 
 async def test_whoever_waits_is_told_when_windows_or_the_transport_open() -> None:
     server = await connected()
-    heard = server.handler.heard[1]
+    heard = server.hub.heard[1]
     for grown in (
         frames.opened(1, 10),
         frames.opened(0, 10),
@@ -578,6 +585,5 @@ async def test_the_internals_that_are_relied_upon_are_where_they_were() -> None:
     grpc = server.connection
     assert grpc.connection.write_ready.is_set()
     assert cast("object", grpc.connection._transport) is server.transport
-    assert grpc.processor.streams[1]._h2_connection is h2
-    assert cast("object", grpc.processor.streams[1].buffer) is inbox_of(server.handler.streams[1])
+    assert stream.state_machine.headers_sent is None
     server.connection.connection_lost(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,9 @@ class Heard:
     def resume(self) -> None:
         self.ends.append("resumed")
 
+    def close(self) -> None:
+        self.ends.append("closed")
+
 
 def framed(*messages: bytes) -> bytes:
     return b"".join(len(each).to_bytes(5, "big") + each for each in messages)
@@ -37,41 +41,30 @@ def account() -> Account:
     return Quotas(limits=Limits(), counts=Counts()).of("peer")
 
 
-def made() -> tuple[Inbox, Heard, list[int]]:
-    given_back: list[int] = []
-    return Inbox(given_back.append, account=account()), Heard(), given_back
+def made() -> tuple[Inbox, Heard, Account]:
+    heard, of = Heard(), account()
+    return Inbox(heard, account=of), heard, of
 
 
 @given(
     messages=st.lists(st.binary(max_size=50), max_size=6),
     cuts=st.lists(st.integers(1, 20), max_size=30),
-    late=st.booleans(),
 )
-def test_messages_do_not_depend_on_how_they_are_cut(
-    messages: list[bytes], cuts: list[int], late: bool
-) -> None:
-    inbox, heard, given_back = made()
-    if not late:
-        inbox.read_by(heard)
+def test_messages_do_not_depend_on_how_they_are_cut(messages: list[bytes], cuts: list[int]) -> None:
+    inbox, heard, of = made()
     data = framed(*messages)
-    total = len(data)
     for size in cuts:
         inbox.feed(data[:size])
         data = data[size:]
-    inbox.add(data, len(data) + 3)
+    inbox.feed(data)
     inbox.eof()
-    if late:
-        inbox.read_by(heard)
     assert heard.messages == messages
     assert heard.ends == ["OK"]
-    assert given_back == [len(data) + 3], "what h2 parsed is given back with its padding"
-    assert inbox.unacked_size() == 0
-    assert total == len(framed(*messages))
+    assert of.taken[Taken.BYTES] == 0
 
 
 def test_a_message_that_is_too_large_is_refused_before_it_has_come() -> None:
     inbox, heard, _ = made()
-    inbox.read_by(heard)
     inbox.feed(framed(b"first") + (LARGEST_MESSAGE + 1).to_bytes(5, "big"))
     inbox.feed(framed(b"what follows"))
     inbox.eof()
@@ -82,7 +75,6 @@ def test_a_message_that_is_too_large_is_refused_before_it_has_come() -> None:
 
 def test_the_largest_message_passes() -> None:
     inbox, heard, _ = made()
-    inbox.read_by(heard)
     message = b"x" * LARGEST_MESSAGE
     inbox.feed(framed(message)[:1000])
     inbox.feed(framed(message)[1000:])
@@ -91,7 +83,6 @@ def test_the_largest_message_passes() -> None:
 
 def test_a_compressed_message_is_refused() -> None:
     inbox, heard, _ = made()
-    inbox.read_by(heard)
     inbox.feed(b"\1\0\0\0\3zip")
     assert heard.messages == []
     assert heard.ends == ["UNIMPLEMENTED: compressed messages are not supported"]
@@ -99,41 +90,29 @@ def test_a_compressed_message_is_refused() -> None:
 
 def test_a_stream_that_ends_in_the_midst_of_a_message_ends_with_an_error() -> None:
     inbox, heard, _ = made()
-    inbox.read_by(heard)
     inbox.feed(framed(b"whole", b"cut off")[:-1])
     inbox.eof()
     assert heard.messages == [b"whole"]
     assert heard.ends == ["INVALID_ARGUMENT: the last request is cut off"]
 
 
-def test_a_failure_that_came_before_the_reader_is_told_to_it() -> None:
+def test_a_stream_is_refused_once() -> None:
     inbox, heard, _ = made()
-    inbox.feed(framed(b"ask") + b"\1\0\0\0\3zip")
-    inbox.read_by(heard)
-    assert heard.messages == [b"ask"]
-    assert heard.ends == ["UNIMPLEMENTED: compressed messages are not supported"]
-
-
-def test_who_does_not_read_yet_need_not_be_told_that_it_may_write() -> None:
-    inbox, heard, _ = made()
-    inbox.resume()
-    inbox.read_by(heard)
-    inbox.resume()
-    assert heard.ends == ["resumed"]
+    for message in ("first", "second"):
+        inbox.refuse(GRPCError(Status.UNAVAILABLE, message))
+    inbox.eof()
+    assert heard.ends == ["UNAVAILABLE: first"]
 
 
 def test_what_is_held_is_on_the_account_for_as_long_as_it_is_held() -> None:
-    inbox, heard, _ = made()
-    held = inbox.account.taken
-    inbox.feed(framed(b"waits"))
+    inbox, heard, of = made()
+    inbox.feed(framed(b"whole"))
+    assert of.taken[Taken.BYTES] == 0
     inbox.feed(framed(b"comes by the piece")[:9])
-    assert held[Taken.BYTES] == len(b"waits") + 9
-    inbox.read_by(heard)
-    assert held[Taken.BYTES] == 9
+    assert of.taken[Taken.BYTES] == 9
     inbox.feed(framed(b"comes by the piece")[9:] + framed(b"cut")[:2])
-    assert heard.messages == [b"waits", b"comes by the piece"]
-    assert held[Taken.BYTES] == 2
-    inbox.eof()
-    assert held[Taken.BYTES] == 0
+    assert heard.messages == [b"whole", b"comes by the piece"]
+    assert of.taken[Taken.BYTES] == 2
     inbox.close()
-    assert held[Taken.BYTES] == 0
+    assert of.taken[Taken.BYTES] == 0
+    assert heard.ends == ["closed"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from abc import abstractmethod
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final, cast
@@ -22,24 +21,26 @@ from grpclib.config import Configuration
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import AbstractHandler, EventsProcessor, H2Protocol
 from grpclib.protocol import Connection as HttpConnection
-from grpclib.protocol import Stream as HttpStream
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 from h2.events import (
+    DataReceived,
     RemoteSettingsChanged,
     RequestReceived,
+    StreamEnded,
+    StreamReset,
     UnknownFrameReceived,
     WindowUpdated,
 )
 
+from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.wire.budget import Budget
 from aeraki_xds.xds.wire.gate import Entrant, Exit, Share
 from aeraki_xds.xds.wire.http2 import begun
-from aeraki_xds.xds.wire.inbox import Inbox
 from aeraki_xds.xds.wire.limits import Limits
-from aeraki_xds.xds.wire.outbox import Outbox
 from aeraki_xds.xds.wire.quotas import Account, Quotas, Taken, identity_at
-from aeraki_xds.xds.wire.tls import Expiry
+from aeraki_xds.xds.wire.streams import Host, Streams, called, known
+from aeraki_xds.xds.wire.tls import Expiry, peer_of
 from aeraki_xds.xds.wire.windows import Windows
 
 _SLICE: Final = 4 << 10
@@ -52,10 +53,6 @@ _BEHIND: Final = 256 << 10
 _GO_AWAY: Final = b"\0\0\x08\x07\0\0\0\0\0\x7f\xff\xff\xff\0\0\0\0"
 """GOAWAY without an error (RFC 9113, section 6.8)."""
 
-_HEADERS: Final = frozenset(
-    (":method", ":scheme", ":path", ":authority", "content-type", "te", "grpc-timeout")
-)
-
 _STEP: Final = 0.05
 """Seconds between two looks at whether the last stream has ended."""
 
@@ -64,24 +61,17 @@ _OLD: Final = "this connection has reached its age: connect again"
 _LOG: Final = structlog.get_logger("aeraki_xds.xds")
 
 
-class Handlers(AbstractHandler):
-    """grpclib's handlers of the streams of a connection, which also say when one is done."""
-
-    @abstractmethod
-    def when_done(self, stream: HttpStream, then: Callable[[], None]) -> None:
-        """Call `then` once the stream's handler has ended, whatever ended it and however early."""
-
-
 class Connection(H2Protocol, Entrant):
-    """grpclib's protocol, with an inbox in place of the buffer of every stream of `paths`."""
+    """grpclib's protocol, which leaves the streams of `paths` to the server of discovery."""
 
     def __init__(
         self,
-        handler: Handlers,
+        handler: AbstractHandler,
         config: Configuration,
         h2_config: H2Configuration,
         *,
         paths: Collection[str],
+        host: Host,
         limits: Limits,
         quotas: Quotas,
         share: Share,
@@ -91,8 +81,8 @@ class Connection(H2Protocol, Entrant):
         super().__init__(handler, config, h2_config)
         self._share = share
         self._exit = exit_by
-        self._handlers = handler
         self._paths = paths
+        self._host = host
         self._limits = limits
         self._quotas = quotas
         self._account: Account | None = None
@@ -118,20 +108,30 @@ class Connection(H2Protocol, Entrant):
         self.connection = HttpConnection(h2, self._transport, config=self.config)
         self.connection.flush()
         self.connection.initialize()
-        self.processor = EventsProcessor(self.handler, self.connection)
         self._windows = Windows(h2)
-        self._streams = self.processor.streams
+        account = self._quotas.of(identity_at(transport))
+        self._streams = Streams(
+            self.connection,
+            windows=self._windows,
+            host=self._host,
+            account=account,
+            peer=partial(_peer_at, transport),
+        )
+        self.processor = _Events(self.handler, self.connection, self._streams)
         processors: dict[Any, Any] = self.processor.processors
         processors[UnknownFrameReceived] = _ignore
         processors[RemoteSettingsChanged] = self._settings_changed
         processors[RequestReceived] = self._opened
+        processors[DataReceived] = self._received
+        processors[StreamEnded] = self._ended
+        processors[StreamReset] = self._reset
         processors[WindowUpdated] = self._window_updated
         self._connections.add(self)
         self._expiry = Expiry(transport, self.retire)
         self._loop = asyncio.get_running_loop()
         self._budget = Budget(limits=self._limits, clock=self._loop.time)
         self._next(self._limits.first_stream, self._close_unused)
-        self._enter(self._quotas.of(identity_at(transport)))
+        self._enter(account)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, or leave it to other turns where h2 has much to do already."""
@@ -185,6 +185,11 @@ class Connection(H2Protocol, Entrant):
         super().resume_writing()
         self._resume()
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether the transport takes more: what was written is not much, or gone."""
+        return self.connection.write_ready.is_set()
+
     def retire(self, reason: str = _OLD) -> None:
         """End the streams that there are, then close; new ones are not served. The statuses go out
         before the GOAWAY, for there are clients to whom it is the end of everything.
@@ -192,9 +197,7 @@ class Connection(H2Protocol, Entrant):
         if self._retired or self.connection.is_closing():
             return
         self._retired = True
-        for stream_id in tuple(self._streams):
-            if inbox := self._inbox(stream_id):
-                inbox.dismiss(reason)
+        self._streams.dismiss(reason)
         self._leave(self._loop.time() + self._limits.retirement)
 
     def close(self) -> None:
@@ -218,7 +221,8 @@ class Connection(H2Protocol, Entrant):
             self._account = account
 
     def _leave(self, latest: float) -> None:
-        if not self._streams or self._loop.time() >= latest:
+        done = not self._streams and not self.processor.streams
+        if done or self._loop.time() >= latest:
             self.close()
             return
         self._next(_STEP, self._leave, latest)
@@ -233,7 +237,7 @@ class Connection(H2Protocol, Entrant):
         """Deliver the plain DATA frames at the head of `data`; how many bytes they were."""
         taken = 0
         for stream_id, start, stop in self._windows.plain_frames(data):
-            inbox, h2_stream = self._inbox(stream_id), self._windows.stream(stream_id)
+            inbox, h2_stream = self._streams.get(stream_id), self._windows.stream(stream_id)
             if inbox is None or h2_stream is None:
                 break
             updates = self._windows.received(h2_stream, stop - start)
@@ -245,46 +249,47 @@ class Connection(H2Protocol, Entrant):
             taken = stop
         return taken
 
-    def _inbox(self, stream_id: int) -> Inbox | None:
-        stream = self._streams.get(stream_id)
-        inbox: object = stream.buffer if stream is not None else None
-        return inbox if isinstance(inbox, Inbox) else None
-
     def _opened(self, event: RequestReceived) -> None:
         if self.connection.is_closing():
             return
         if not self._used:
             self._used = True
             self._retire_in_time()
-        event.headers = cast("Any", [each for each in event.headers if _is_ours(*each)])
-        self.processor.process_request_received(event)
-        stream = self._streams[event.stream_id]
-        headers: dict[Any, Any] = dict(event.headers)
-        if headers.get(":path") in self._paths:
-            self._account_for(stream)
+        headers = known(event.headers)
+        call = called(headers, self._paths)
+        if call is not None:
+            path, seconds = call
+            self._streams.open(event.stream_id, path, seconds=seconds)
+        else:
+            event.headers = cast("Any", headers)
+            self.processor.process_request_received(event)
 
-    def _account_for(self, stream: HttpStream) -> None:
-        """Give a stream its inbox, and count it for as long as its handler lasts."""
-        account = self._account
-        assert account is not None
-        assert stream.id is not None
-        inbox = Inbox(partial(self.connection.ack, stream.id), account=account)
-        stream.buffer = cast("Any", inbox)
-        try:
-            account.take(Taken.STREAMS)
-        except GRPCError as failure:
-            inbox.refuse(failure)
+    def _received(self, event: DataReceived) -> None:
+        inbox = self._streams.get(event.stream_id)
+        if inbox is None:
+            self.processor.process_data_received(event)
             return
-        self._handlers.when_done(stream, partial(_ended, self._streams, stream, inbox))
-        if self._retired:
-            inbox.dismiss(_OLD)
+        self.connection.ack(event.stream_id, event.flow_controlled_length)
+        inbox.feed(bytes(event.data))
+
+    def _ended(self, event: StreamEnded) -> None:
+        if inbox := self._streams.get(event.stream_id):
+            inbox.eof()
+        else:
+            self.processor.process_stream_ended(event)
+
+    def _reset(self, event: StreamReset) -> None:
+        if self._streams.get(event.stream_id):
+            self._streams.forget(event.stream_id)
+        else:
+            self.processor.process_stream_reset(event)
 
     def _window_updated(self, event: WindowUpdated) -> None:
         self.processor.process_window_updated(event)
         if event.stream_id == 0:
             self._opened_by += event.delta or 0
             self._reads_again = True
-        elif inbox := self._inbox(event.stream_id):
+        elif inbox := self._streams.get(event.stream_id):
             inbox.resume()
 
     def _settings_changed(self, event: RemoteSettingsChanged) -> None:
@@ -312,49 +317,29 @@ class Connection(H2Protocol, Entrant):
         return str(self._transport.get_extra_info("peername"))
 
     def _resume(self) -> None:
-        for stream_id in tuple(self._streams):
-            if inbox := self._inbox(stream_id):
-                inbox.resume()
+        self._streams.resume()
 
 
-def _ended(streams: dict[int, HttpStream], stream: HttpStream, inbox: Inbox) -> None:
-    """A stream's handler is done. (Not the connection's: it may be gone before its streams are.)"""
-    assert stream.id is not None
-    streams.pop(stream.id, None)
-    inbox.close()
-    inbox.account.give_back(Taken.STREAMS)
-    error = stream.wrapper._error if stream.wrapper is not None else None
-    if error is not None:  # its frames, and those of what it came from, refer to all this: a cycle
-        error.__traceback__ = error.__context__ = None
+class _Events(EventsProcessor):
+    """grpclib's, whose end is the end of our streams, too."""
+
+    def __init__(self, handler: AbstractHandler, connection: HttpConnection, ours: Streams) -> None:
+        super().__init__(handler, connection)
+        self._ours = ours
+
+    def close(self, reason: str = "Connection closed") -> None:
+        """No event will come any more."""
+        self._ours.close()
+        super().close(reason)
 
 
-def inbox_of(stream: HttpStream) -> Inbox:
-    """The inbox that the connection gave to a stream."""
-    inbox: object = stream.buffer
-    assert isinstance(inbox, Inbox)
-    return inbox
-
-
-def outbox_of(stream: HttpStream) -> Outbox | None:
-    """An outbox for a stream whose headers have been answered; None when it is gone already."""
-    windows = Windows(stream._h2_connection)
-    h2_stream = windows.stream(stream.id) if stream.id is not None else None
-    if h2_stream is None:
-        return None
-    return Outbox(
-        windows=windows,
-        stream=h2_stream,
-        transport=stream._transport,
-        writable=stream.connection.write_ready,
-    )
-
-
-def _is_ours(name: Any, value: Any) -> bool:
-    """Whether a header decides something. grpclib decodes all others, too, and where it cannot it
-    logs a stack trace and leaves the call unanswered; and it takes a timeout of any length, where
-    gRPC has eight digits and a unit.
-    """
-    return name in _HEADERS and (name != "grpc-timeout" or len(value) <= 9)
+def _peer_at(transport: asyncio.BaseTransport) -> Peer:
+    """Who is at the other end. Raises GRPCError."""
+    address: object = transport.get_extra_info("peername")
+    if isinstance(address, tuple):
+        address = f"{address[0]}:{address[1]}"
+    certificate = transport.get_extra_info("peercert")
+    return peer_of(certificate, address=str(address or "unix"))
 
 
 def _ignore(_event: UnknownFrameReceived) -> None:

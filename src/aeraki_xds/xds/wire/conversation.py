@@ -10,6 +10,7 @@ latest state and delays nobody.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -58,11 +59,14 @@ _LOG: Final = structlog.get_logger("aeraki_xds.xds")
 
 
 class Conversation:
-    """One stream. It is the reader of the stream's inbox."""
+    """One stream. It is the reader of the stream's inbox. `end` is called once, when it is over;
+    with how we end it, or None where the client has ended its side.
+    """
 
     __slots__ = (
-        "_account", "_acks", "_behind", "_brought", "_ended", "_exchange", "_held", "_method",
-        "_much", "_names", "_outbox", "_over", "_peer", "_stalled", "_stream", "_work", "waiting",
+        "_account", "_acks", "_begun", "_behind", "_brought", "_end", "_ended", "_exchange",
+        "_held", "_method", "_much", "_names", "_outbox", "_over", "_peer", "_stalled", "_stream",
+        "_work", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -73,8 +77,12 @@ class Conversation:
         peer: Peer,
         account: Account,
         outbox: Outbox,
+        end: Callable[[GRPCError | None], object],
     ) -> None:
         self.waiting = False
+        self._begun = False
+        self._end = end
+        self._over = False
         self._account = account
         self._names = 0
         self._held = 0
@@ -90,15 +98,10 @@ class Conversation:
         self._acks = Acks(method.dialect)
         self._stream: Stream | None = None
         self._stalled: asyncio.TimerHandle | None = None
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def finished(self) -> None:
-        """Wait until the client has ended its side. Raises GRPCError where we end the stream."""
-        await self._over
 
     def close(self) -> None:
         """Forget the stream. To be called once, whatever happened."""
-        self._over.cancel()
+        self._over = True
         self._reads_again()
         self._work = None
         self._behind.clear()
@@ -125,7 +128,7 @@ class Conversation:
 
     def receive(self, message: bytes) -> None:
         """Take the next request."""
-        if self._over.done():
+        if self._over:
             return
         try:
             if self._work is not None or len(message) > _LARGE:
@@ -143,14 +146,13 @@ class Conversation:
 
     def finish(self, failure: GRPCError | None) -> None:
         """The stream is over: the client said so, or it cannot go on."""
-        if self._over.done():
+        if self._over:
             return
-        if failure is not None:
-            self._over.set_exception(failure)
-        elif self._work is not None:
+        if failure is None and self._work is not None:
             self._ended = True  # with the request that is being decoded
-        else:
-            self._over.set_result(None)
+            return
+        self._over = True
+        self._end(failure)
 
     def _next_behind(self) -> None:
         """Begin with the oldest request that waits."""
@@ -168,7 +170,7 @@ class Conversation:
         except GRPCError as failure:
             self.finish(failure)
         self.wake()
-        if self._over.done() or self._work is not None:
+        if self._over or self._work is not None:
             return False
         size = _KEPT + len(self._behind.pop(0))
         self._held -= size
@@ -291,11 +293,14 @@ class Conversation:
             self.wake()
 
     def write(self) -> None:
-        """Read on where a large request is being read; write what is due, as far as the client
-        reads.
+        """Answer that the stream is served; read on where a large request is being read; write what
+        is due, as far as the client reads.
         """
-        if self._over.done():
+        if self._over:
             return
+        if not self._begun:
+            self._begun = True
+            self._outbox.begin()
         if self._work is not None and self._read_on():
             return  # the answer is work for another turn
         stream = self._stream

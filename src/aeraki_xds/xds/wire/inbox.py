@@ -1,16 +1,13 @@
 """gRPC messages of one stream, put together from DATA payloads.
 
-In: payloads, split anywhere, from h2 or past it. Out: whole messages to whoever took the inbox.
-Guaranteed: the messages do not depend on how the bytes were split; what was received is given back
-to the client's window at once, for a message is consumed when it is complete, and until then it is
-on the client's account. It stands in for the buffer of grpclib's streams, whose reader is a
-coroutine: two task switches for each message.
+In: payloads, split anywhere, from h2 or past it. Out: whole messages to the reader of the stream.
+Guaranteed: the messages do not depend on how the bytes were split; what has come of a message that
+is not complete is on the client's account, for the window was given back.
 Source: gRPC over HTTP/2, "Length-Prefixed-Message".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from grpclib.const import Status
@@ -37,35 +34,21 @@ class Reader(Protocol):
     def resume(self) -> None:
         """The client may be written to again, or more."""
 
+    def close(self) -> None:
+        """The stream is gone."""
+
 
 class Inbox:
-    """One stream's buffer. What comes before it has a reader waits. `give_back` opens the client's
-    window again; `account` is that of the client.
-    """
+    """One stream's. `account` is that of the client."""
 
-    __slots__ = (
-        "_failure", "_give_back", "_held", "_over", "_pieces", "_reader", "_waiting", "account",
-    )  # fmt: skip
+    __slots__ = ("_account", "_held", "_over", "_pieces", "_reader")
 
-    def __init__(self, give_back: Callable[[int], None], *, account: Account) -> None:
-        self.account: Final = account
+    def __init__(self, reader: Reader, *, account: Account) -> None:
+        self._account = account
+        self._reader = reader
         self._held = 0
-        self._give_back = give_back
-        self._reader: Reader | None = None
-        self._waiting: list[bytes] = []
         self._pieces: bytearray | None = None
         self._over = False
-        self._failure: GRPCError | None = None
-
-    def read_by(self, reader: Reader) -> None:
-        """Hand over what has come and whatever will."""
-        self._reader = reader
-        waiting, self._waiting = self._waiting, []
-        for message in waiting:
-            self._let_go(len(message))
-            reader.receive(message)
-        if self._over:
-            reader.finish(self._failure)
 
     def feed(self, payload: bytes) -> None:
         """Take the payload of a DATA frame whose bytes are counted already."""
@@ -73,7 +56,7 @@ class Inbox:
             return
         if self._pieces is None:
             if _is_message(payload):
-                self._deliver(payload[PREFIX_SIZE:])
+                self._reader.receive(payload[PREFIX_SIZE:])
                 return
             self._pieces = bytearray()
         if not self._hold(len(payload)):
@@ -84,26 +67,29 @@ class Inbox:
         if not self._pieces:
             self._pieces = None
 
-    def dismiss(self, reason: str) -> None:
-        """The connection is to be closed: the client is to connect anew."""
-        self.refuse(GRPCError(Status.UNAVAILABLE, reason))
-
     def refuse(self, failure: GRPCError) -> None:
         """End the stream, unless it is over."""
         if not self._over:
             self._end(failure)
 
     def close(self) -> None:
-        """Forget what has come: nobody will read it. To be called once the stream is gone."""
+        """The stream is gone, and what has come of a message with it."""
         self._over = True
-        self._pieces = None
-        self._waiting.clear()
-        self._let_go(self._held)
+        self._drop()
+        self._reader.close()
 
     def resume(self) -> None:
         """Windows or the transport have opened."""
-        if self._reader is not None:
-            self._reader.resume()
+        self._reader.resume()
+
+    def eof(self) -> None:
+        """The client has ended its side."""
+        if self._over:
+            return
+        if self._pieces:
+            self._finish(Status.INVALID_ARGUMENT, "the last request is cut off")
+        else:
+            self._end(None)
 
     def _take(self) -> bool:
         """Take a message off the pieces, if there is a whole one."""
@@ -122,32 +108,26 @@ class Inbox:
             message = bytes(memoryview(pieces)[PREFIX_SIZE : PREFIX_SIZE + size])
             del pieces[: PREFIX_SIZE + size]
             self._let_go(PREFIX_SIZE + size)
-            self._deliver(message)
+            self._reader.receive(message)
             return True
         return False
-
-    def _deliver(self, message: bytes) -> None:
-        if self._reader is not None:
-            self._reader.receive(message)
-        elif self._hold(len(message)):
-            self._waiting.append(message)
 
     def _finish(self, status: Status, message: str) -> None:
         self._end(GRPCError(status, message))
 
     def _end(self, failure: GRPCError | None) -> None:
         self._over = True
-        self._failure = failure
-        if self._pieces is not None:
-            self._let_go(len(self._pieces))
-            self._pieces = None
-        if self._reader is not None:
-            self._reader.finish(failure)
+        self._drop()
+        self._reader.finish(failure)
+
+    def _drop(self) -> None:
+        self._pieces = None
+        self._let_go(self._held)
 
     def _hold(self, size: int) -> bool:
         """Take so many bytes from the account; where it has no more, the stream ends."""
         try:
-            self.account.take(Taken.BYTES, size)
+            self._account.take(Taken.BYTES, size)
         except GRPCError as failure:
             self._end(failure)
             return False
@@ -157,27 +137,7 @@ class Inbox:
     def _let_go(self, size: int) -> None:
         if size:
             self._held -= size
-            self.account.give_back(Taken.BYTES, size)
-
-    # --- what grpclib asks of a buffer ----------------------------------------------------------
-
-    def add(self, data: bytes, ack_size: int) -> None:
-        """Take the payload of a DATA frame that h2 has parsed; `ack_size` counts its padding."""
-        self._give_back(ack_size)
-        self.feed(bytes(data))
-
-    def eof(self) -> None:
-        """The client has ended its side."""
-        if self._over:
-            return
-        if self._pieces:
-            self._finish(Status.INVALID_ARGUMENT, "the last request is cut off")
-        else:
-            self._end(None)
-
-    def unacked_size(self) -> int:
-        """Nothing is held back."""
-        return 0
+            self._account.give_back(Taken.BYTES, size)
 
 
 def _is_message(payload: bytes) -> bool:

@@ -35,6 +35,10 @@ class Outbox:
         self._tail = b""
         self._at = 0
 
+    def begin(self) -> None:
+        """Write the headers of the answer."""
+        self._transport.write(self._windows.answer(self._stream))
+
     @property
     def position(self) -> int:
         """Bytes of the waiting message that were written."""

@@ -20,24 +20,24 @@ from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
-from grpclib.protocol import Stream as HttpStream
-from grpclib.server import Handler as StreamHandler
+from grpclib.server import Handler as Handlers
 from grpclib.server import Server
 from grpclib.server import Stream as GrpcStream
 
-from aeraki_xds.xds.admission import Admit
+from aeraki_xds.xds.admission import Admit, Peer
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.wire.bodies import Bodies
-from aeraki_xds.xds.wire.calls import caller_of
-from aeraki_xds.xds.wire.connection import Connection, Handlers, inbox_of, outbox_of
+from aeraki_xds.xds.wire.connection import Connection
 from aeraki_xds.xds.wire.conversation import Conversation
 from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
 from aeraki_xds.xds.wire.drain import Drain
 from aeraki_xds.xds.wire.exchange import Exchange
 from aeraki_xds.xds.wire.gate import BACKLOG, Exit, Gate, Share, unix_socket
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS, Limits
-from aeraki_xds.xds.wire.methods import METHODS, Method
-from aeraki_xds.xds.wire.quotas import Quotas
+from aeraki_xds.xds.wire.methods import METHODS
+from aeraki_xds.xds.wire.outbox import Outbox
+from aeraki_xds.xds.wire.quotas import Account, Quotas
+from aeraki_xds.xds.wire.streams import End, Host
 
 _WINDOW: Final = 4 << 20
 """HTTP/2 receive windows in bytes: an Envoy's first request alone is 61 KB."""
@@ -76,8 +76,8 @@ class XdsServer:
             counts=self.counts,
         )
         self._closing = False
-        self._handlers: set[asyncio.Task[object]] = set()
-        self._server = _Server([_Service(self), *services], limits=limits, counts=self.counts)
+        self._streams = 0
+        self._server = _Server(services, host=self, limits=limits, counts=self.counts)
         self._listening: socket.socket | None = None
         self._file: tuple[Path, int] | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -127,18 +127,23 @@ class XdsServer:
             self._remove_file()
         for connection in self._server.connections:
             connection.retire(_CLOSING)
-        if self._handlers:
-            await asyncio.wait(tuple(self._handlers), timeout=grace)
+        await self._until(lambda: not self._streams and self._is_written(), grace)
         for connection in self._server.connections:
             connection.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(grace, _GRACE)):
-                while self._server.connections:
-                    await asyncio.sleep(_STEP)
+        await self._until(lambda: not self._server.connections, min(grace, _GRACE))
         for connection in self._server.connections:
             connection.abort()
-        if self._handlers:
-            await asyncio.wait(tuple(self._handlers), timeout=_GRACE)
+        await self._until(lambda: not self._server.connections, _GRACE)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait for something, but no longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await asyncio.sleep(_STEP)
+
+    def _is_written(self) -> bool:
+        return all(connection.is_writable for connection in self._server.connections)
 
     def _remove_file(self) -> None:
         """Remove our socket from the file system, unless another server has put its own there."""
@@ -148,42 +153,33 @@ class XdsServer:
                 if _inode(path) == inode:
                     path.unlink()
 
-    async def serve(self, grpc: GrpcStream[bytes, bytes], method: Method) -> None:
-        """Handle one stream from its headers to its end."""
+    def converse(
+        self, path: str, *, peer: Callable[[], Peer], account: Account, outbox: Outbox, end: End
+    ) -> Conversation:
+        """Begin a discovery stream. Raises GRPCError."""
         if self._closing:
             raise GRPCError(Status.UNAVAILABLE, _CLOSING)
-        if len(self._handlers) >= self._limits.streams:
+        if self._streams >= self._limits.streams:
             self.counts.streams_refused[StreamRefusal.STREAMS] += 1
             message = f"{self._limits.streams} streams are open: come back later"
             raise GRPCError(Status.RESOURCE_EXHAUSTED, message)
-        handler = asyncio.current_task()
-        assert handler is not None
-        self._handlers.add(handler)
-        try:
-            await self._converse(grpc, method)
-        finally:
-            self._handlers.discard(handler)
-
-    async def _converse(self, grpc: GrpcStream[bytes, bytes], method: Method) -> None:
         if not self._hub.serving:
             raise GRPCError(Status.UNAVAILABLE, "the configuration is not synced yet")
-        await grpc.send_initial_metadata()
-        outbox = outbox_of(grpc._stream)
-        if outbox is None:
-            return
-        inbox = inbox_of(grpc._stream)
         conversation = Conversation(
             exchange=self._exchange,
-            method=method,
-            peer=caller_of(grpc),
-            account=inbox.account,
+            method=METHODS[path],
+            peer=peer(),
+            account=account,
             outbox=outbox,
+            end=end,
         )
-        try:
-            inbox.read_by(conversation)
-            await conversation.finished()
-        finally:
-            conversation.close()
+        self._streams += 1
+        conversation.wake()  # the client may wait for the headers of the answer before it asks
+        return conversation
+
+    def ended(self) -> None:
+        """A discovery stream is gone."""
+        self._streams -= 1
 
 
 def _inode(path: Path) -> int:
@@ -193,7 +189,9 @@ def _inode(path: Path) -> int:
 class _Server(Server):
     """grpclib's server over our connections, which the gate makes."""
 
-    def __init__(self, services: Sequence[IServable], *, limits: Limits, counts: Counts) -> None:
+    def __init__(
+        self, services: Sequence[IServable], *, host: Host, limits: Limits, counts: Counts
+    ) -> None:
         config = Configuration(
             http2_connection_window_size=_WINDOW,
             http2_stream_window_size=_WINDOW,
@@ -210,6 +208,7 @@ class _Server(Server):
         self._h2_config.validate_inbound_headers = True
         self._h2_config.header_encoding = "latin-1"
         self.connections: set[Connection] = set()
+        self._host = host
         self._limits = limits
         self._quotas = Quotas(limits=limits, counts=counts)
         self._share = Share(loop=asyncio.get_running_loop())
@@ -218,7 +217,7 @@ class _Server(Server):
 
     def connection(self) -> Connection:
         """A new connection, for the gate. grpclib would keep its handlers until others come."""
-        handlers = _Handlers(
+        handlers = Handlers(
             self._mapping, self._codec, self._status_details_codec, self.__dispatch__
         )
         return Connection(
@@ -226,20 +225,13 @@ class _Server(Server):
             self._config,
             self._h2_config,
             paths=METHODS,
+            host=self._host,
             limits=self._limits,
             quotas=self._quotas,
             share=self._share,
             exit_by=self._exit,
             connections=self.connections,
         )
-
-
-class _Handlers(StreamHandler, Handlers):
-    """grpclib's tasks."""
-
-    def when_done(self, stream: HttpStream, then: Callable[[], None]) -> None:
-        # Said by the task itself: one that is cancelled before its first step runs no `finally`.
-        self._tasks[stream].add_done_callback(lambda _task: then())
 
 
 class _Rpcs(dict[str, Handler]):
@@ -265,22 +257,3 @@ class _Bytes(CodecBase):
 
     def decode(self, data: bytes, message_type: Any) -> bytes:
         return data
-
-
-class _Service:
-    """The RPC table in the shape that grpclib asks for."""
-
-    def __init__(self, server: XdsServer) -> None:
-        self._server = server
-
-    def __mapping__(self) -> dict[str, Handler]:
-        return {
-            path: Handler(self._handler(method), Cardinality.STREAM_STREAM, bytes, bytes)
-            for path, method in METHODS.items()
-        }
-
-    def _handler(self, method: Method) -> Callable[..., Any]:
-        async def handle(grpc: GrpcStream[bytes, bytes]) -> None:
-            await self._server.serve(grpc, method)
-
-        return handle

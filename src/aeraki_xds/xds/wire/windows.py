@@ -1,10 +1,11 @@
-"""HTTP/2 DATA frames past h2: the one place that counts flow-control windows beside it.
+"""HTTP/2 frames past h2: the one place that counts flow-control windows beside it.
 
 In: bytes of a connection between two frames. Out: the payload of every plain DATA frame at their
-head, and the frames to write for a payload that the client may be sent. Guaranteed: h2's own
-counters are moved exactly as h2 would move them, so that it can take over at any frame; whatever is
-not a plain DATA frame of an open stream is left to h2, errors included. This is here because h2
-takes a frame apart in some twenty calls, and all that a discovery stream carries is small DATA.
+head, and the frames to write for a payload that the client may be sent; the headers of an answer.
+Guaranteed: h2's own counters and states are moved exactly as h2 would move them, so that it can
+take over at any frame; whatever is not a plain DATA frame of an open stream is left to h2, errors
+included. This is here because h2 takes a frame apart in some twenty calls, and all that a discovery
+stream carries is small DATA.
 Source: RFC 9113, sections 4.1, 5.2, 6.1, 6.9. A test fails when the internals of h2 move.
 """
 
@@ -14,19 +15,29 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
-from h2.connection import ConnectionState, H2Connection
-from h2.stream import H2Stream, StreamState
+from grpclib.const import Status
+from grpclib.metadata import encode_grpc_message
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection
+from h2.stream import H2Stream, StreamInputs, StreamState
 
 _HEADER: Final = Struct(">IBI")
 """Frame header: length (24 bits) and type (8 bits) in one, flags, stream id."""
 
 HEADER_SIZE: Final = 9
 _DATA: Final = 0
+_HEADERS: Final = 1
+_END_HEADERS: Final = 0x4
 _FIRST_WINDOW: Final = 65_535
 _WINDOW_UPDATE: Final = Struct(">IBII")
 _WINDOW_UPDATE_HEAD: Final = 4 << 8 | 8
 _OPEN: Final = (ConnectionState.CLIENT_OPEN, ConnectionState.SERVER_OPEN)
 _SENDING: Final = (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE)
+
+CONTENT_TYPE: Final = "application/grpc+proto"
+
+_ANSWER: Final = b"\x88\x0f\x10" + bytes((len(CONTENT_TYPE),)) + CONTENT_TYPE.encode()
+""":status 200 and the content type, which the client is not to remember (RFC 7541, sections 6.1 and
+6.2.2): so the answer is the same bytes for every stream, and h2's encoder need not know of it."""
 
 
 class Windows:
@@ -96,6 +107,27 @@ class Windows:
         return int.from_bytes(pending[:3], "big") > self._h2.max_inbound_frame_size
 
     # --- outbound -------------------------------------------------------------------------------
+
+    def answer(self, stream: H2Stream) -> bytes:
+        """Begin the answer on a stream that nothing was sent on: its HEADERS frame."""
+        self._h2.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        stream.state_machine.process_input(StreamInputs.SEND_HEADERS)
+        head = _HEADER.pack(len(_ANSWER) << 8 | _HEADERS, _END_HEADERS, stream.stream_id)
+        return head + _ANSWER
+
+    def end(self, stream: H2Stream, status: Status, message: str | None) -> None:
+        """End a stream with its status; h2 has the frames. They are grpclib's: where the status is
+        no good one, a reset follows.
+        """
+        headers: list[tuple[str, str]] = []
+        if not stream.state_machine.headers_sent:
+            headers = [(":status", "200"), ("content-type", CONTENT_TYPE)]
+        headers.append(("grpc-status", str(status.value)))
+        if message is not None:
+            headers.append(("grpc-message", encode_grpc_message(message)))
+        self._h2.send_headers(stream.stream_id, headers, end_stream=True)
+        if status is not Status.OK and not stream.closed:
+            self._h2.reset_stream(stream.stream_id)
 
     def room(self, stream: H2Stream) -> int:
         """Bytes that one DATA frame of a stream may carry now; none on a stream that is closed."""
