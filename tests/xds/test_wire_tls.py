@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 from aeraki_xds.settings import TlsFiles
 from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.identity import SpiffeId
-from aeraki_xds.xds.wire.tls import Expiry, ServerTls, UnusableFilesError, peer_of
+from aeraki_xds.xds.wire.tls import Expiry, OtherEnd, ServerTls, UnusableFilesError, peer_of
 from tests.pki import DAY, Authority, Workload, replace
 from tests.virtual_time import at, virtual_time
 
@@ -616,6 +616,28 @@ def test_a_certificate_that_says_not_who_holds_it_is_denied(
     with pytest.raises(GRPCError, match=words) as denied:
         peer_of(certificate, address="10.0.0.1:4000", clock=lambda: 0.0)
     assert denied.value.status is Status.PERMISSION_DENIED
+
+
+class Asked(asyncio.BaseTransport):
+    """Counts how often it was asked for the certificate."""
+
+    count = 0
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        self.count += name == "peercert"
+        return {"peercert": CERTIFICATE, "peername": ("10.0.0.1", 4000)}.get(name, default)
+
+
+def test_streams_of_a_connection_have_one_peer_until_its_certificate_ends() -> None:
+    now, transport = END - 1, Asked()
+    end = OtherEnd(transport, clock=lambda: now)
+    first = end.peer()
+    assert first == peer_of(CERTIFICATE, address="10.0.0.1:4000", clock=lambda: now)
+    assert end.peer() is first
+    assert transport.count == 1
+    now = END
+    with pytest.raises(GRPCError, match=WHY):
+        end.peer()
 
 
 # --- its end ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 DEFAULT_TRUST_DOMAIN: Final = "cluster.local"
@@ -64,11 +65,17 @@ def identity_of(certificate: Mapping[str, object]) -> SpiffeId:
     return SpiffeId.parse(uris[0])
 
 
+@lru_cache(maxsize=1024)
+def _seconds(said: str) -> float:
+    """It is read some times for each connection, and takes 30 µs. Raises ValueError."""
+    return float(ssl.cert_time_to_seconds(said))
+
+
 def expiry_of(certificate: Mapping[str, object]) -> float:
     """The notAfter of a `getpeercert()` in seconds since 1970. Raises IdentityError."""
     said = certificate.get("notAfter")
     try:
-        return float(ssl.cert_time_to_seconds(str(said)))
+        return _seconds(str(said))
     except ValueError as failure:
         message = f"the certificate ends at {said!r}, which is no time"
         raise IdentityError(message) from failure

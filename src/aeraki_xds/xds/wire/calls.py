@@ -21,7 +21,7 @@ from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.field import VARINT, MalformedError, varint
 from aeraki_xds.xds.wire.inbox import PREFIX_SIZE
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS
-from aeraki_xds.xds.wire.tls import peer_of
+from aeraki_xds.xds.wire.tls import address_of, peer_of
 
 LARGEST_REQUEST: Final = 1 << 20
 """Bytes: what is asked here is a name or some matchers, at worst with the node that asks."""
@@ -106,10 +106,7 @@ def rpc(
 def caller_of(grpc: GrpcStream[bytes, bytes]) -> Peer:
     """Who calls. Raises GRPCError if the certificate does not say who its holder is."""
     peer = grpc.peer
-    address: object = peer.addr()
-    if isinstance(address, tuple):
-        address = f"{address[0]}:{address[1]}"
-    return peer_of(peer.cert(), address=str(address or "unix"))
+    return peer_of(peer.cert(), address=address_of(peer.addr()))
 
 
 def services_of(paths: Iterable[str]) -> tuple[str, ...]:

@@ -33,14 +33,13 @@ from h2.events import (
     WindowUpdated,
 )
 
-from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.wire.budget import Budget
 from aeraki_xds.xds.wire.gate import Entrant, Exit, Share
 from aeraki_xds.xds.wire.http2 import begun
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.quotas import Account, Quotas, Taken, identity_at
 from aeraki_xds.xds.wire.streams import Host, Streams, called, known
-from aeraki_xds.xds.wire.tls import Expiry, peer_of
+from aeraki_xds.xds.wire.tls import Expiry, OtherEnd
 from aeraki_xds.xds.wire.windows import Windows
 
 _SLICE: Final = 4 << 10
@@ -115,7 +114,7 @@ class Connection(H2Protocol, Entrant):
             windows=self._windows,
             host=self._host,
             account=account,
-            peer=partial(_peer_at, transport),
+            peer=OtherEnd(transport).peer,
         )
         self.processor = _Events(self.handler, self.connection, self._streams)
         processors: dict[Any, Any] = self.processor.processors
@@ -331,15 +330,6 @@ class _Events(EventsProcessor):
         """No event will come any more."""
         self._ours.close()
         super().close(reason)
-
-
-def _peer_at(transport: asyncio.BaseTransport) -> Peer:
-    """Who is at the other end. Raises GRPCError."""
-    address: object = transport.get_extra_info("peername")
-    if isinstance(address, tuple):
-        address = f"{address[0]}:{address[1]}"
-    certificate = transport.get_extra_info("peercert")
-    return peer_of(certificate, address=str(address or "unix"))
 
 
 def _ignore(_event: UnknownFrameReceived) -> None:
