@@ -113,6 +113,41 @@ async def test_handshakes_begin_no_faster_than_they_may() -> None:
         assert last - first >= 5 / 50 * 0.9
 
 
+@pytest.mark.parametrize(
+    ("turns", "waited"),
+    [
+        ([0.001], 1),
+        ([0.012, 0.03, 0.001], 3),
+        ([0.04] * 9, 3),
+    ],
+    ids=["idle", "busy", "busy for long"],
+)
+async def test_a_handshake_waits_for_a_short_turn_of_the_loop_but_not_for_long(
+    turns: list[float], waited: int
+) -> None:
+    now, lasting = 0.0, iter(turns)
+    taken: list[float] = []
+
+    def turn() -> None:
+        nonlocal now
+        for seconds in lasting:
+            now += seconds
+            taken.append(seconds)
+            loop.call_soon(turn)
+            return
+
+    gate = Gate(
+        limits=replace(LIMITS, handshakes_per_second=1e9),
+        counts=Counts(),
+        connection=Silent,
+        clock=lambda: now,
+    )
+    loop = asyncio.get_running_loop()
+    loop.call_soon(turn)
+    await gate._pace()
+    assert taken == turns[:waited]
+
+
 async def test_plaintext_connections_need_not_be_paced() -> None:
     gate = Noting(limits=replace(LIMITS, handshakes_per_second=0.001))
     async with accepting(gate, tls=False) as address:

@@ -53,9 +53,10 @@ class Limits:
     is closed, a stream is refused or ended, with RESOURCE_EXHAUSTED."""
 
     handshakes: int = 64
-    handshakes_per_second: float = 250.0
+    handshakes_per_second: float = 1000.0
     handshake_timeout: float = 10.0
-    """TLS handshakes under way, and begun; further connections wait unaccepted."""
+    """TLS handshakes under way, and begun at most: fewer where the loop is busy with them. Further
+    connections wait unaccepted."""
 
     frames: int = 1_000
     frames_per_second: float = 100.0
