@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeGuard
+from typing import Final, NamedTuple, TypeGuard
 
 from aeraki_xds.ingest import core_group, shape
 from aeraki_xds.mesh import validation
@@ -35,6 +35,11 @@ VERSIONS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(AERAKI_GROUPS, ("v1alpha1",)),
 }
 """The versions that are read, newest first; the fields are the same in all of a group."""
+
+_OURS: Final[Mapping[tuple[str, str], Kind]] = {
+    (group, kind.value): kind for group, kind in OBJECT_TYPES
+}
+"""The kinds that are read, by the words of a manifest."""
 
 _TOP_LEVEL: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _DEFAULT_NAMESPACE: Final = "default"
@@ -89,8 +94,7 @@ def decode(
     return Rejected(key=key, origin=origin, problems=tuple(problems), hosts=hosts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(NamedTuple):
     """A manifest that says it is one of ours."""
 
     group: str
@@ -107,12 +111,12 @@ def _claim(document: Mapping[str, object]) -> _Claim | Unidentified | None:
         name = metadata.get("name") if isinstance(metadata, Mapping) else None
         return Unidentified((*faults, *_name(name, "metadata.name")))
     group, _, version = api_version.rpartition("/")
-    known = tuple(kind.value for of, kind in OBJECT_TYPES if of == group)
-    if kind == Kind.CONFIG_MAP and not core_group.holds_mesh_config(document):
+    ours = _OURS.get((group, kind))
+    if ours is Kind.CONFIG_MAP and not core_group.holds_mesh_config(document):
         return None
-    if kind in known:
-        return _Claim(group, version, Kind(kind))
-    return _stranger(group, kind, known)
+    if ours is not None:
+        return _Claim(group, version, ours)
+    return _stranger(group, kind, tuple(name for of, name in _OURS if of == group))
 
 
 def _stranger(group: str, kind: str, known: tuple[str, ...]) -> Unidentified | None:

@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from aeraki_xds.mesh.addresses import is_address
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.links import pods_of, selected_topic, slices_topic
 from aeraki_xds.mesh.objects import (
@@ -22,7 +23,6 @@ from aeraki_xds.mesh.objects import (
     WorkloadEntry,
 )
 from aeraki_xds.mesh.service import Port
-from aeraki_xds.mesh.validation.names import is_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

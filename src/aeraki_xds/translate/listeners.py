@@ -7,13 +7,13 @@ bind, `vip` meaning the VIP itself with freebind (design §2, "Listener addresse
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from aeraki_xds._proto.envoy.config.core.v3 import Address, SocketAddress, TrafficDirection
 from aeraki_xds._proto.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from aeraki_xds._proto.envoy.extensions.filters.network.tcp_proxy.v3 import TcpProxy
 from aeraki_xds.encode import pack
+from aeraki_xds.mesh.addresses import is_loopback
 from aeraki_xds.mesh.names import Host, cluster_name
 from aeraki_xds.mesh.objects import key_of
 from aeraki_xds.mesh.ports import PortProtocol
@@ -77,7 +77,7 @@ def listener_of(
 
 def _address(service: Service, bind: str) -> tuple[str, bool] | Problem:
     """Where to listen and whether the address may be foreign (freebind)."""
-    loopback = next((a for a in service.addresses if ipaddress.ip_address(a).is_loopback), None)
+    loopback = next((a for a in service.addresses if is_loopback(a)), None)
     if loopback is not None:
         return loopback, False
     if bind == BIND_VIP and service.addresses:

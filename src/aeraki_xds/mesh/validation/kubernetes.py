@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aeraki_xds.mesh.addresses import is_address
 from aeraki_xds.mesh.ports import Protocol, parse_port_name
 from aeraki_xds.mesh.problems import Problem, error, warning
 from aeraki_xds.mesh.validation import names
@@ -45,7 +46,7 @@ def endpoint_slice(item: EndpointSlice) -> Iterator[Problem]:
     """Everything wrong with an EndpointSlice, as far as it is read: names to look up are not."""
     for i, endpoint in enumerate(item.endpoints if item.address_type != "FQDN" else ()):
         for address in endpoint.addresses[:1]:
-            if not names.is_address(address):
+            if not is_address(address):
                 message = f"is no IP address: {names.quoted(address)}"
                 yield error(f"endpoints[{i}].addresses[0]", message)
     for i, port in enumerate(item.ports):

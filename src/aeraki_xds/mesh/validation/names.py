@@ -6,7 +6,6 @@ Host names follow Istio's reading (V3): letters of either case, one trailing dot
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -26,6 +25,7 @@ _MAX_QUOTED: Final = 80  # a message quotes at most so many characters of a valu
 
 _LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
 _LOWER_LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
+_OBJECT_NAME: Final = re.compile(rf"{_LOWER_LABEL.pattern}(?:\.{_LOWER_LABEL.pattern})*")
 _LABEL_RULE: Final = "letters, digits and '-', begin and end with no '-', at most 63"
 
 
@@ -47,17 +47,7 @@ def is_namespace(value: str) -> bool:
 
 def is_object_name(value: str) -> bool:
     """A DNS-1123 subdomain: labels of lower case, joined by dots."""
-    parts = value.split(".")
-    return len(value) <= _MAX_OBJECT_NAME and all(_LOWER_LABEL.fullmatch(part) for part in parts)
-
-
-def is_address(value: str) -> bool:
-    """An IP address of either version."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return True
+    return len(value) <= _MAX_OBJECT_NAME and _OBJECT_NAME.fullmatch(value) is not None
 
 
 def metadata(meta: Metadata) -> Iterator[Problem]:

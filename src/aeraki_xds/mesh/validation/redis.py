@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from aeraki_xds.mesh.addresses import is_address
 from aeraki_xds.mesh.endpoint import parse_endpoint
 from aeraki_xds.mesh.objects import Duration
 from aeraki_xds.mesh.problems import Problem, error, warning
@@ -221,5 +222,5 @@ def _endpoint(text: str, field: str) -> Iterator[Problem]:
     except ValueError as reason:
         yield error(field, f"{quoted(text)} {reason}")
         return
-    if not names.is_address(host):
+    if not is_address(host):
         yield from names.host(host, field)

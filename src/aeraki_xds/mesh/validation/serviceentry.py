@@ -6,9 +6,9 @@ blemish such as two ports of one number (issues #91, #279), so what can be lived
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 
+from aeraki_xds.mesh.addresses import is_address, is_network
 from aeraki_xds.mesh.problems import Problem, error, warning
 from aeraki_xds.mesh.validation import amounts, names
 from aeraki_xds.mesh.validation.names import quoted
@@ -23,7 +23,7 @@ def check(spec: ServiceEntrySpec) -> Iterator[Problem]:
     """Everything wrong with a ServiceEntry."""
     yield from _hosts(spec.hosts)
     for i, address in enumerate(spec.addresses):
-        if not _is_network(address):
+        if not is_network(address):
             message = f"{quoted(address)} is neither an IP address nor a CIDR"
             yield error(f"spec.addresses[{i}]", message)
     yield from _ports(spec.ports)
@@ -42,14 +42,6 @@ def _hosts(hosts: tuple[str, ...]) -> Iterator[Problem]:
             yield from names.host(host.removeprefix("*."), where)
         else:
             yield from names.host(host, where)
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _ports(ports: tuple[ServicePort, ...]) -> Iterator[Problem]:
@@ -76,7 +68,7 @@ def _ports(ports: tuple[ServicePort, ...]) -> Iterator[Problem]:
 
 def workload(spec: WorkloadEndpoint) -> Iterator[Problem]:
     """Everything wrong with a WorkloadEntry. Which ports there are, entries know that select it."""
-    if not names.is_address(spec.address):
+    if not is_address(spec.address):
         yield from names.host(spec.address, "spec.address")
     for name, number in spec.ports.items():
         yield from names.port(number, f"spec.ports[{name}]")
@@ -87,10 +79,12 @@ def _endpoint(
     endpoint: WorkloadEndpoint, field: str, resolution: str, declared: set[str]
 ) -> Iterator[Problem]:
     address = endpoint.address
-    if resolution == "STATIC" and not names.is_address(address):
+    if is_address(address):
+        pass
+    elif resolution == "STATIC":
         message = f"must be an IP address as the resolution is STATIC, is {quoted(address)}"
         yield error(f"{field}.address", message)
-    elif not names.is_address(address):
+    else:
         yield from names.host(address, f"{field}.address")
     for name, number in endpoint.ports.items():
         where = f"{field}.ports[{name}]"
