@@ -92,7 +92,7 @@ def test_targets_include_mirrors() -> None:
     mirrored = msgspec.structs.replace(
         plain, spec=msgspec.structs.replace(plain.spec, routes=(route,))
     )
-    assert targets_of(rules_of(mirrored, full_host)) == {full("hello"), full("b"), full("audit")}
+    assert targets_of(mirrored, full_host) == {full("hello"), full("b"), full("audit")}
 
 
 # --- VirtualService ---------------------------------------------------------------------------

@@ -6,15 +6,14 @@ order between keys.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from aeraki_xds.mesh.names import Key
 from aeraki_xds.mesh.objects import MeshObject
 from aeraki_xds.mesh.problems import Problem
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upsert:
+class Upsert(msgspec.Struct, frozen=True, kw_only=True):
     """The object is there and valid; `problems` holds warnings only. `origin` is a file or URL."""
 
     key: Key
@@ -23,15 +22,13 @@ class Upsert:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True, kw_only=True):
     """The object is gone."""
 
     key: Key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """The object is there and cannot be used: its last good version stays in force.
 
     `hosts` are those that it names, as written and as far as could be read: without a last good
@@ -41,7 +38,7 @@ class Rejected:
     key: Key
     origin: str
     problems: tuple[Problem, ...]
-    hosts: frozenset[str] = field(default_factory=frozenset)
+    hosts: frozenset[str] = frozenset()
 
 
 ObjectEvent = Upsert | Delete | Rejected

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final, TypeVar
 
+from msgspec import structs
+
+from aeraki_xds.mesh.about import DECLARING, ENTRIES, About
 from aeraki_xds.mesh.links import SETTLING, Links, Subject, Topic, links_of, settled_by
 from aeraki_xds.mesh.names import ROUTING, RULING, Host, Key, Kind, Namespace, full_host
 from aeraki_xds.mesh.objects import (
@@ -23,7 +25,6 @@ from aeraki_xds.mesh.objects import (
     MetaRouter,
     RedisDestination,
     RedisService,
-    ServiceEntry,
     VirtualService,
     age,
     key_of,
@@ -31,17 +32,13 @@ from aeraki_xds.mesh.objects import (
 from aeraki_xds.mesh.ports import BUILT_IN_CODECS
 from aeraki_xds.mesh.problems import Finding, Problem, error, warning
 from aeraki_xds.mesh.rules import Routing, applies_to_mesh, rules_of, unread
-from aeraki_xds.mesh.service import Service, service_of
+from aeraki_xds.mesh.service import Service
 from aeraki_xds.mesh.store import Change
 from aeraki_xds.mesh.synthetic import service_entry
 from aeraki_xds.mesh.tenancy import Tenancy, TenancyMode, hosts_named, rate_limit_host
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-_ENTRIES: Final = (Kind.SERVICE_ENTRY, Kind.SERVICE)
-_DECLARING: Final = frozenset({*_ENTRIES, Kind.DESTINATION_RULE})
-"""Kinds that say what a host is: its ports, its subsets."""
 
 
 class Graph:
@@ -57,7 +54,7 @@ class Graph:
         self.tenancy: Final = tenancy or Tenancy()
         self._objects: dict[Key, MeshObject] = {}
         self._links: dict[Key, Links] = {}
-        self._about: dict[tuple[Kind, Host], set[Key]] = defaultdict(set)
+        self._about: Final = About(objects=self._objects, tenancy=self.tenancy)
         self._senders: dict[Host, set[Key]] = defaultdict(set)
         self._settling: dict[Topic, set[Key]] = defaultdict(set)
         self._using: dict[Subject, dict[Topic, set[Key]]] = {s: defaultdict(set) for s in Subject}
@@ -77,12 +74,13 @@ class Graph:
             hosts = self._take(change)
             touched |= hosts
             judged |= self._rivals(change.key)
-            if change.key.kind in _DECLARING:
+            if change.key.kind in DECLARING:
                 declared |= hosts
         # Who sends to a host is touched by what the host is, not by how the host itself routes.
         senders = {key for host in declared for key in self._senders.get(host, ())}
         judged |= senders
-        judged.update(key for host in touched for kind in Kind for key in self._keys(kind, host))
+        for host in touched:
+            judged.update(*self._about.of(host))
         self._judge(judged)
         return frozenset(touched.union(*(self._links[key].hosts for key in senders)))
 
@@ -108,7 +106,7 @@ class Graph:
     @property
     def hosts(self) -> frozenset[Host]:
         """Every host that a ServiceEntry or a Service declares."""
-        return frozenset(host for kind, host in self._about if kind in _ENTRIES)
+        return frozenset(self._about.declared)
 
     def is_target(self, host: Host) -> bool:
         """Whether some router sends to the host."""
@@ -116,14 +114,11 @@ class Graph:
 
     def service(self, host: Host) -> tuple[Service, tuple[Finding, ...]] | None:
         """What the ServiceEntries and the Service of a host say together."""
-        declared = self._entries(host)
-        entries = [each for each in declared if self.tenancy.counts(each, host, declared)]
-        return service_of(host, entries, spelled=self._spelled(host, entries)) if entries else None
+        return self._about.service(host)
 
     def destination_rule(self, host: Host) -> DestinationRule | None:
         """The DestinationRule in force for a host: the oldest."""
-        found = self.in_force(Kind.DESTINATION_RULE, host)
-        return found[0] if found and isinstance(found[0], DestinationRule) else None
+        return self._about.destination_rule(host)
 
     def router(self, host: Host) -> Routing:
         """The MetaRouter in force for a host; a younger one for the same host is a conflict."""
@@ -162,7 +157,7 @@ class Graph:
                 Finding(key=key_of(other), problem=warning("spec.hosts", message))
                 for other in services
             )
-            return replace(routing, findings=routing.findings + shadowed)
+            return structs.replace(routing, findings=routing.findings + shadowed)
         if not services:
             held = routing.held or self.is_held(Kind.VIRTUAL_SERVICE, host)
             return Routing(by_default=not held, held=held)
@@ -187,11 +182,7 @@ class Graph:
 
     def in_force(self, kind: Kind, host: Host) -> list[MeshObject]:
         """The objects of a kind that may speak about a host, oldest first."""
-        items = sorted((self._objects[key] for key in self._keys(kind, host)), key=age)
-        if not items:
-            return items
-        entries = self._entries(host)
-        return [item for item in items if self.tenancy.counts(item, host, entries)]
+        return self._about.in_force(kind, host)
 
     def settles(self, topic: Topic) -> list[MeshObject]:
         """The objects that settle a topic, oldest first."""
@@ -219,7 +210,7 @@ class Graph:
 
     def is_foreign(self, host: Host, namespace: str) -> bool:
         """Whether objects of a namespace may not use a host, for it is another's."""
-        owner = self.tenancy.foreign_owner(Namespace(namespace), host, self._entries(host))
+        owner = self.tenancy.foreign_owner(Namespace(namespace), host, self._about.entries(host))
         return self.tenancy.mode is TenancyMode.STRICT and owner is not None
 
     def full(self, name: str, namespace: str) -> Host:
@@ -230,27 +221,9 @@ class Graph:
         found = self.settles(Topic(Subject.APPLICATION, application))
         return [each for each in found if isinstance(each, ApplicationProtocol)]
 
-    def _keys(self, kind: Kind, host: Host) -> set[Key]:
-        return self._about.get((kind, host), set())
-
-    def _entries(self, host: Host) -> list[ServiceEntry]:
-        """Everything that declares a host, oldest first, whether it may or not."""
-        found = (self._objects[key] for kind in _ENTRIES for key in self._keys(kind, host))
-        return sorted((each for each in found if isinstance(each, ServiceEntry)), key=age)
-
-    def _spelled(self, host: Host, entries: Iterable[ServiceEntry]) -> Host:
-        """A host as its oldest entry writes it: Istio's clusters bear that name, short or not."""
-        written = (
-            Host(name.removesuffix("."))
-            for entry in entries
-            for name in entry.spec.hosts
-            if self.full(name, entry.metadata.namespace) == host
-        )
-        return next(written, host)
-
     def _beside(self, host: Host) -> Iterable[Host]:
         """The hosts of the entries that declare a host: they share its listeners."""
-        keys = (key for kind in _ENTRIES for key in self._keys(kind, host))
+        keys = (key for kind in ENTRIES for key in self._about.keys(kind, host))
         return (each for key in keys for each in self._links[key].hosts)
 
     def _judge(self, keys: Iterable[Key]) -> None:
@@ -275,7 +248,7 @@ class Graph:
             return
         for field, name in hosts_named(item):
             host = self.full(name, namespace)
-            entries = self._entries(host)
+            entries = self._about.entries(host)
             owner = self.tenancy.foreign_owner(namespace, host, entries)
             if owner is not None:
                 yield self.tenancy.foreign_host(field, host, owner)
@@ -287,7 +260,7 @@ class Graph:
             yield from self.tenancy.borrowed(item)
             limiter = rate_limit_host(item)
             if limiter is not None:
-                owner = self.tenancy.foreign_owner(namespace, limiter, self._entries(limiter))
+                owner = self.tenancy.foreign_owner(namespace, limiter, self._about.entries(limiter))
                 if owner is not None:
                     field = "spec.globalRateLimit.rateLimitService"
                     yield self.tenancy.foreign_host(field, limiter, owner)
@@ -298,8 +271,7 @@ class Graph:
         links = links_of(item, self.tenancy)
         self._objects[key] = item
         self._links[key] = links
-        for host in links.hosts:
-            self._about[key.kind, host].add(key)
+        self._about.add(key, links.hosts)
         for host in links.targets:
             self._senders[host].add(key)
         for topic in links.settles:
@@ -310,8 +282,7 @@ class Graph:
 
     def _remove(self, key: Key) -> set[Host]:
         links = self._links[key]
-        for host in links.hosts:
-            _discard(self._about, (key.kind, host), key)
+        self._about.remove(key, links.hosts)
         for host in links.targets:
             _discard(self._senders, host, key)
         for topic in links.settles:
@@ -343,7 +314,7 @@ class Graph:
             for key in self._settling.get(topic, ())
         )
         hosts = (host for key in keys for host in self._links[key].hosts)
-        return (host for host in hosts if self._keys(Kind.META_ROUTER, host))
+        return (host for host in hosts if self._about.keys(Kind.META_ROUTER, host))
 
     def _rivals(self, key: Key) -> set[Key]:
         """The ApplicationProtocols that declare what this one declares, itself included."""

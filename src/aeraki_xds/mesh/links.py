@@ -9,9 +9,10 @@ serves: a Pod settles what the slices say that refer to it, and these what their
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+import msgspec
 
 from aeraki_xds.mesh.names import Host, Key, Kind, Namespace, full_host
 from aeraki_xds.mesh.objects import (
@@ -36,7 +37,7 @@ from aeraki_xds.mesh.objects import (
 )
 from aeraki_xds.mesh.objects.redis import RedisAuth
 from aeraki_xds.mesh.ports import Protocol, parse_port_name
-from aeraki_xds.mesh.rules import applies_to_mesh, rules_of, targets_of
+from aeraki_xds.mesh.rules import applies_to_mesh, targets_of
 from aeraki_xds.mesh.tenancy import Tenancy, rate_limit_host
 
 
@@ -75,8 +76,7 @@ SETTLING: Final = {
 """The kinds whose objects settle topics by their names alone: what was never read may matter."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Links:
+class Links(msgspec.Struct, frozen=True, kw_only=True):
     """What an object is about: its hosts, the hosts it sends to, the topics that it settles and
     those that it depends on.
     """
@@ -107,7 +107,7 @@ def links_of(item: MeshObject, tenancy: Tenancy) -> Links:
             return Links(hosts=frozenset({full(item.spec.host)}))
         case MetaRouter():
             limited_by = rate_limit_host(item)
-            targets = targets_of(rules_of(item, full))
+            targets = targets_of(item, full)
             return Links(
                 hosts=frozenset(map(full, item.spec.hosts)),
                 targets=targets | {limited_by} if limited_by else targets,
@@ -117,7 +117,7 @@ def links_of(item: MeshObject, tenancy: Tenancy) -> Links:
             for_mesh = applies_to_mesh(item)
             return Links(
                 hosts=frozenset(map(full, item.spec.hosts)),
-                targets=targets_of(rules_of(item, full)) if for_mesh else frozenset(),
+                targets=targets_of(item, full) if for_mesh else frozenset(),
             )
         case RedisService():
             settings = item.spec.settings

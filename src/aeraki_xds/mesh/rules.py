@@ -7,7 +7,6 @@ its findings still name the user's own field.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
@@ -26,8 +25,7 @@ from aeraki_xds.mesh.objects.istio import IstioDestination
 from aeraki_xds.mesh.problems import Finding, Problem, warning
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where calls go. `port` None means the port that the route is made for; weight in per cent."""
 
     host: Host
@@ -37,8 +35,7 @@ class Target:
     field: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One rule: all attributes must match, the first rule that matches decides.
 
     An attribute's empty StringMatch means that it is present. `mirror_percent` is 0 < p ≤ 100.
@@ -54,8 +51,7 @@ class Rule:
     response_mutation: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routing:
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
     """How calls to a host are routed.
 
     `held`: a router of the host cannot be understood and none was ever in force, so nothing may
@@ -97,13 +93,21 @@ def applies_to_mesh(item: VirtualService) -> bool:
     return not item.spec.gateways or "mesh" in item.spec.gateways
 
 
-def targets_of(rules: tuple[Rule, ...]) -> frozenset[Host]:
-    """Every host that the rules send to, mirrors included."""
-    return frozenset(
-        target.host
-        for rule in rules
-        for target in (*rule.targets, *([rule.mirror] if rule.mirror else ()))
-    )
+def targets_of(item: MetaRouter | VirtualService, name_of: Namer) -> frozenset[Host]:
+    """Every host that the rules of an object send to, mirrors included."""
+    match item:
+        case MetaRouter():
+            namespace = Namespace(item.metadata.namespace)
+            sends = [each.destination for route in item.spec.routes for each in route.route]
+            sends += (route.mirror for route in item.spec.routes)
+            named = {destination.host for destination in sends if destination is not None}
+            return frozenset([name_of(name, namespace) for name in named])
+        case VirtualService():
+            return frozenset(
+                target.host
+                for rule in rules_of(item, name_of)
+                for target in (*rule.targets, *([rule.mirror] if rule.mirror else ()))
+            )
 
 
 _HTTP_ONLY: Final = (

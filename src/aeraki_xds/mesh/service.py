@@ -7,18 +7,18 @@ host"); Aeraki let the last, random one win (X-9).
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
+
+from aeraki_xds.mesh.addresses import bindable
 from aeraki_xds.mesh.names import Host, Namespace
 from aeraki_xds.mesh.objects import ServiceEntry, ServicePort, key_of
 from aeraki_xds.mesh.ports import PortProtocol, parse_port_name
 from aeraki_xds.mesh.problems import Finding, error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
+class Port(msgspec.Struct, frozen=True, kw_only=True):
     """A port of a service, its protocol where the name says one, and the entry that declares it."""
 
     spec: ServicePort
@@ -36,8 +36,7 @@ class Port:
         return f"spec.ports[{self.entry.spec.ports.index(self.spec)}]"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(msgspec.Struct, frozen=True, kw_only=True):
     """A host with its ports in declared order and the plain IP addresses that it is reached at.
 
     `host` is its full name, `spelled` the one that its entry writes, which may be short: Istio's
@@ -98,15 +97,7 @@ def service_of(
 
 def plain_addresses(entry: ServiceEntry) -> tuple[str, ...]:
     """The entry's addresses that one can listen on: no CIDR block, not 0.0.0.0."""
-    found: list[str] = []
-    for address in entry.spec.addresses:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            continue
-        if not parsed.is_unspecified:
-            found.append(str(parsed))
-    return tuple(found)
+    return tuple(filter(None, map(bindable, entry.spec.addresses)))
 
 
 def _exported_to(entry: ServiceEntry) -> frozenset[Namespace] | None:

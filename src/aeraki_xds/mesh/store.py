@@ -8,15 +8,15 @@ in force; one without a last good version is held, and so are the hosts that it 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from aeraki_xds.mesh.change import Delete, ObjectEvent, Rejected, Upsert
 from aeraki_xds.mesh.names import RULING, Key, Kind
 from aeraki_xds.mesh.objects import MeshObject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One key before and after; `held` are the hosts, as written, of an object that is rejected and
     never was in force, None where it is not so."""
 

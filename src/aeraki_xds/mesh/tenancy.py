@@ -77,9 +77,11 @@ class Tenancy:
 
     def owner(self, host: Host, entries: Sequence[ServiceEntry]) -> Namespace | None:
         """Who a host belongs to; `entries` are those that declare it, oldest first."""
-        parts = host.removesuffix(f".svc.{self.domain}").split(".")
-        if host.endswith(f".svc.{self.domain}") and len(parts) >= 2:
-            return Namespace(parts[-1])
+        suffix = f".svc.{self.domain}"
+        if host.endswith(suffix):
+            _, dot, namespace = host.removesuffix(suffix).rpartition(".")
+            if dot:
+                return Namespace(namespace)
         return Namespace(entries[0].metadata.namespace) if entries else None
 
     def foreign_owner(

@@ -7,10 +7,11 @@ until the host is composed again. A host that cannot be composed keeps its last 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import structlog
+from msgspec import structs
 
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import Host, Kind
@@ -114,7 +115,7 @@ class Composer:
                 self._by_id.pop(resource.id, None)
         for host in prepared.keys() | kept.keys():
             made = prepared[host][0] if host in prepared else self._composed.get(host, NOTHING)
-            composed = replace(made, kept=kept.get(host, ()))
+            composed = structs.replace(made, kept=kept.get(host, ()))
             self._by_id.update((resource.id, resource) for resource in composed.resources)
             _set_or_drop(self._composed, host, composed if composed != NOTHING else None)
             yield host

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from aeraki_xds.mesh.names import Host
 from aeraki_xds.xds.resource import LISTENER, Resource, ResourceId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Composed:
+class Composed(msgspec.Struct, frozen=True, kw_only=True):
     """A host's output, encoded, with its rank by age.
 
     `kept` are resources of an earlier output that stay in force although the host does not claim

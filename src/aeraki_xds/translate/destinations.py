@@ -8,7 +8,8 @@ unresolvable: serving the rest of it would send that rule's calls to the next ru
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from aeraki_xds._proto.envoy.config.cluster.v3 import Cluster
 from aeraki_xds._proto.envoy.config.core.v3 import RuntimeFractionalPercent
@@ -16,6 +17,7 @@ from aeraki_xds._proto.envoy.type.v3 import FractionalPercent, FractionalPercent
 from aeraki_xds.encode import type_url
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import ClusterName, cluster_name
+from aeraki_xds.mesh.objects import DestinationRule
 from aeraki_xds.mesh.problems import Problem, error
 from aeraki_xds.mesh.rules import Rule, Target
 from aeraki_xds.translate.output import DraftId
@@ -24,17 +26,16 @@ _CLUSTER_TYPE = type_url(Cluster())
 _MILLION = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
-    """A cluster and its share in per cent."""
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster and its share in per cent; `rule` is the DestinationRule of its host."""
 
     cluster: ClusterName
     weight: int
     target: Target
+    rule: DestinationRule | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A rule with its targets resolved; `mirror` is a cluster or None."""
 
     rule: Rule
@@ -60,11 +61,11 @@ def resolve(
     for rule in rules:
         found: list[Destination] = []
         for target in (*rule.targets, *((rule.mirror,) if rule.mirror else ())):
-            cluster = _cluster(graph, target, port, needs_clusters=needs_clusters)
-            if isinstance(cluster, Problem):
-                problems.append(cluster)
+            destination = _destination(graph, target, port, needs_clusters=needs_clusters)
+            if isinstance(destination, Problem):
+                problems.append(destination)
             else:
-                found.append(Destination(cluster=cluster, weight=target.weight, target=target))
+                found.append(destination)
         destinations = tuple(found[: len(rule.targets)])
         mirror = found[-1].cluster if found and rule.mirror else None
         routes.append(Route(rule=rule, destinations=destinations, mirror=mirror))
@@ -86,10 +87,10 @@ def share(percent: float) -> RuntimeFractionalPercent:
     )
 
 
-def _cluster(
+def _destination(
     graph: Graph, target: Target, port: int, *, needs_clusters: bool
-) -> ClusterName | Problem:
-    """The cluster of a target, or why there is none."""
+) -> Destination | Problem:
+    """Where a target's share goes, or why there is no such place."""
     found = graph.service(target.host)
     if found is None:
         message = f"no ServiceEntry or Service declares the host {target.host}"
@@ -105,11 +106,14 @@ def _cluster(
         message = f"{target.host} has resolution NONE: it names no endpoints to send to"
         return error(f"{target.field}.host", message)
     rule = graph.destination_rule(target.host)
-    subsets = [subset.name for subset in rule.spec.subsets] if rule else []
-    if target.subset and target.subset not in subsets:
-        known = ", ".join(sorted(subsets)) or "none"
-        message = (
-            f"no DestinationRule of {target.host} has the subset {target.subset!r}; known: {known}"
-        )
-        return error(f"{target.field}.subset", message)
-    return cluster_name(service.spelled, number, target.subset)
+    if target.subset:
+        subsets = [subset.name for subset in rule.spec.subsets] if rule else []
+        if target.subset not in subsets:
+            known = ", ".join(sorted(subsets)) or "none"
+            message = (
+                f"no DestinationRule of {target.host} has the subset {target.subset!r}; "
+                f"known: {known}"
+            )
+            return error(f"{target.field}.subset", message)
+    cluster = cluster_name(service.spelled, number, target.subset)
+    return Destination(cluster=cluster, weight=target.weight, target=target, rule=rule)

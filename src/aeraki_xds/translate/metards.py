@@ -28,7 +28,7 @@ from aeraki_xds._proto.envoy.type.matcher.v3 import RegexMatcher, RegexMatcherGo
 from aeraki_xds.encode import type_url
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import NO_SUBSET, Host, RouteName, route_name
-from aeraki_xds.mesh.objects import DestinationRule, StringMatch, TrafficPolicy, key_of
+from aeraki_xds.mesh.objects import StringMatch, key_of
 from aeraki_xds.mesh.objects.istio import ConsistentHash
 from aeraki_xds.mesh.ports import Protocol
 from aeraki_xds.mesh.problems import Finding, warning
@@ -65,8 +65,8 @@ def _resource(graph: Graph, service: Service, port: int) -> Output:
         assert routing.router is not None
         findings += found(key_of(routing.router), problems)
         return Output(withheld=frozenset({DraftId(_TYPE, name)}), findings=findings)
-    findings += tuple(dict.fromkeys(_unhashed(graph, routes)))
-    return Output(drafts=(Draft.of(name, _table(graph, name, routes)),), findings=findings)
+    findings += tuple(dict.fromkeys(_unhashed(routes)))
+    return Output(drafts=(Draft.of(name, _table(name, routes)),), findings=findings)
 
 
 def _default_rule(host: Host) -> Rule:
@@ -75,25 +75,25 @@ def _default_rule(host: Host) -> Rule:
     return Rule(field="", name="default", targets=(target,))
 
 
-def _table(graph: Graph, name: RouteName, routes: Iterable[Route]) -> RouteConfiguration:
+def _table(name: RouteName, routes: Iterable[Route]) -> RouteConfiguration:
     return RouteConfiguration(
         name=name,
         virtual_hosts=[
             VirtualHost(
-                name="dummy", domains=["*"], routes=[_http_route(graph, route) for route in routes]
+                name="dummy", domains=["*"], routes=[_http_route(route) for route in routes]
             )
         ],
     )
 
 
-def _http_route(graph: Graph, route: Route) -> HttpRoute:
+def _http_route(route: Route) -> HttpRoute:
     rule = route.rule
     return HttpRoute(
         name=rule.name,
         match=RouteMatch(
             prefix="/", headers=[_matcher(name, match) for name, match in rule.attributes]
         ),
-        route=_action(graph, route),
+        route=_action(route),
         request_headers_to_add=_mutation(rule.request_mutation),
         response_headers_to_add=_mutation(rule.response_mutation),
     )
@@ -111,8 +111,8 @@ def _matcher(name: str, match: StringMatch) -> HeaderMatcher:
     return HeaderMatcher(name=name, present_match=True)
 
 
-def _action(graph: Graph, route: Route) -> RouteAction:
-    action = RouteAction(hash_policy=_hash_policies(graph, route.destinations))
+def _action(route: Route) -> RouteAction:
+    action = RouteAction(hash_policy=_hash_policies(route.destinations))
     if route.mirror is not None:
         action.request_mirror_policies = [
             RouteActionRequestMirrorPolicy(
@@ -132,43 +132,39 @@ def _action(graph: Graph, route: Route) -> RouteAction:
     return action
 
 
-def _hash_policies(
-    graph: Graph, destinations: Iterable[Destination]
-) -> list[RouteActionHashPolicy]:
+def _hash_policies(destinations: Iterable[Destination]) -> list[RouteActionHashPolicy]:
     """The hash keys of the destinations' own DestinationRules, each once (M-14)."""
-    names = dict.fromkeys(name for each in destinations if (name := _hash_key(graph, each.target)))
+    names = dict.fromkeys(
+        hashing.http_header_name for each in destinations if (hashing := _hashing(each))
+    )
     return [
         RouteActionHashPolicy(header=RouteActionHashPolicyHeader(header_name=name))
         for name in names
+        if name
     ]
 
 
-def _hash_key(graph: Graph, target: Target) -> str:
-    """The attribute that a destination hashes by: its subset's own policy, else the service's."""
-    rule = graph.destination_rule(target.host)
-    hashing = _hashing(rule, target) if rule else None
-    return hashing.http_header_name if hashing else ""
+def _hashing(destination: Destination) -> ConsistentHash | None:
+    """How a destination's own DestinationRule chooses among endpoints, if by a hash: its subset's
+    own policy, else the service's."""
+    rule, subset = destination.rule, destination.target.subset
+    if rule is None:
+        return None
+    own = [each.traffic_policy for each in rule.spec.subsets if each.name == subset]
+    for policy in (*own[:1], rule.spec.traffic_policy):
+        if policy is not None and policy.load_balancer is not None:
+            return policy.load_balancer.consistent_hash
+    return None
 
 
-def _hashing(rule: DestinationRule, target: Target) -> ConsistentHash | None:
-    """How a destination's own DestinationRule chooses among endpoints, if by a hash."""
-    subsets = (s.traffic_policy for s in rule.spec.subsets if s.name == target.subset)
-    own: TrafficPolicy | None = next(subsets, None)
-    balancers = (
-        policy.load_balancer for policy in (own, rule.spec.traffic_policy) if policy is not None
-    )
-    balancer = next((each for each in balancers if each is not None), None)
-    return balancer.consistent_hash if balancer else None
-
-
-def _unhashed(graph: Graph, routes: Iterable[Route]) -> Iterator[Finding]:
+def _unhashed(routes: Iterable[Route]) -> Iterator[Finding]:
     """Hash keys that calls of MetaProtocol do not have."""
-    for target in (each.target for route in routes for each in route.destinations):
-        rule = graph.destination_rule(target.host)
-        hashing = _hashing(rule, target) if rule else None
-        if rule is not None and hashing is not None and not hashing.http_header_name:
-            text = f"consistentHash: calls of {target.host} can be hashed by httpHeaderName only"
-            yield Finding(key=key_of(rule), problem=warning("spec", text))
+    for each in (each for route in routes for each in route.destinations):
+        hashing = _hashing(each)
+        if each.rule is not None and hashing is not None and not hashing.http_header_name:
+            host = each.target.host
+            text = f"consistentHash: calls of {host} can be hashed by httpHeaderName only"
+            yield Finding(key=key_of(each.rule), problem=warning("spec", text))
 
 
 def _mutation(pairs: Iterable[tuple[str, str]]) -> list[HeaderValueOption]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import msgspec
 import orjson
 
 from aeraki_xds.encode import Message, encode, type_url
@@ -52,8 +53,7 @@ class Manifest:
         return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A resource before it is encoded.
 
     `needs` must be served for this one to be of use: a cluster its endpoints, a listener its
@@ -82,8 +82,7 @@ class Draft:
         return message.encoded() if isinstance(message, Manifest) else encode(message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one host gives to one way of delivery.
 
     `age` sorts hosts that claim one name (a listener's socket): the lowest has it. `held`: nothing

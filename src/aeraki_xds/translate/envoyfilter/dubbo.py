@@ -10,10 +10,11 @@ Source: envoy.extensions.filters.network.dubbo_proxy.v3.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from aeraki_xds.mesh.names import ClusterName
 from aeraki_xds.mesh.objects import (
@@ -123,7 +124,7 @@ def _routes(site: Site, routing: Routing) -> tuple[list[Json] | None, tuple[Find
         routes, said = _as_aeraki(site, router)
         return routes, found(key_of(router), said)
     # A mirror is said to have no effect, so where it would go does not matter.
-    rules = (replace(rule, mirror=None) for rule in routing.rules)
+    rules = (structs.replace(rule, mirror=None) for rule in routing.rules)
     resolved, problems = resolve(site.graph, rules, site.number)
     routes = []
     for each in resolved:

@@ -10,7 +10,9 @@ Thrift".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from aeraki_xds.mesh.names import Kind, Namespace, Subset, cluster_name
 from aeraki_xds.mesh.objects import HttpRoute, MetaRouter, VirtualService, key_of
@@ -44,7 +46,7 @@ def routing(site: Site, matches: Mend) -> Routing:
     if not site.has(Mend.NATIVE_ROUTER):
         found = _by_virtual_service(site, matches)
         unused = unused_routers(site, f"(--with {Mend.NATIVE_ROUTER})")
-        return replace(found, findings=found.findings + unused)
+        return structs.replace(found, findings=found.findings + unused)
     router = graph.router(host)
     if router.router is not None or (router.held and not graph.blind):
         return graph.routing(host)
@@ -106,7 +108,10 @@ def _destination(site: Site, path: str, destination: IstioDestination, weight: i
         host=site.service.host, subset=subset, port=site.number, weight=weight, field=path
     )
     return Destination(
-        cluster=cluster_name(site.host, site.number, subset), weight=weight, target=target
+        cluster=cluster_name(site.host, site.number, subset),
+        weight=weight,
+        target=target,
+        rule=site.graph.destination_rule(site.service.host),
     )
 
 
