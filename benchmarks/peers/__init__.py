@@ -17,7 +17,8 @@ It serves on a free port of 127.0.0.1, with `--tls` under mutual TLS, and says {
                                                         the moment; at once if none was expected
     {"do": "cpu"}                           → {"cpu_s"} of the whole process, user and system
     {"do": "memory"}                        → {"rss_kb"} resident, when all garbage is collected and
-                                                        what is free was given back to the system
+                                                        what is free was given back to the system;
+                                                        {"found_kb"} before, as people would find it
     {"do": "tell"}                          → {"streams", …} what it knows of itself
 
 - A resource is an `envoy.config.route.v3.RouteConfiguration`: field 1, its name, and then the bytes

@@ -113,9 +113,10 @@ async def _carried_out(server: Server, command: Command) -> Answer:
         case "cpu":
             return {"cpu_s": time.process_time()}
         case "memory":
+            found = _resident_kb()
             gc.collect()
             give_back()
-            return {"rss_kb": _resident_kb()}
+            return {"rss_kb": _resident_kb(), "found_kb": found}
         case "tell":
             return server.tell()
         case unknown:

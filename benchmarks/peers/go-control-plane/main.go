@@ -134,12 +134,16 @@ func obey(line []byte, table table, meter *meter) error {
 	case "cpu":
 		say(answer{"cpu_s": float64(clock(unix.CLOCK_PROCESS_CPUTIME_ID)) / 1e9})
 	case "memory":
+		found, err := residentKb()
+		if err != nil {
+			return err
+		}
 		debug.FreeOSMemory()
 		resident, err := residentKb()
 		if err != nil {
 			return err
 		}
-		say(answer{"rss_kb": resident})
+		say(answer{"rss_kb": resident, "found_kb": found})
 	case "tell":
 		say(answer{"streams": meter.streams.Load()})
 	default:
