@@ -37,9 +37,12 @@ class Pki:
 
 
 class Peer:
-    """A server, as `Rounds` sees it: each publication changes `name`, of `routes` routes."""
+    """The server of this name, as `Rounds` sees it: each publication changes `name`, of `routes` routes."""
 
-    def __init__(self, child: Child, *, port: int, routes: int = 10, name: str = FIRST) -> None:
+    def __init__(
+        self, server: str, child: Child, *, port: int, routes: int = 10, name: str = FIRST
+    ) -> None:
+        self.server = server
         self.child = child
         self.port = port
         self.name = name
@@ -74,7 +77,8 @@ class Peer:
         return process.cpu_s(self.child.pid)
 
     async def memory_kb(self) -> float:
-        return float((await self.child.ask("memory"))["rss_kb"])
+        """As it stands; what a collection would give back is the server's to give."""
+        return float((await self.child.ask("memory"))["found_kb"])
 
     async def tell(self) -> dict[str, Any]:
         """What it knows of itself."""
@@ -98,7 +102,7 @@ async def serving(
 ) -> AsyncIterator[Peer]:
     """A peer that serves so many resources of so many routes."""
     async with peer(name, tls=pki.server if pki else None) as child:
-        served = Peer(child, port=(await child.answer())["port"], routes=routes)
+        served = Peer(name, child, port=(await child.answer())["port"], routes=routes)
         await served.fill(services)
         yield served
 
@@ -113,7 +117,7 @@ async def loaded(
         try:
             yield Rounds(fleet=generators, target=served, name=name), generators
         except LostError as failure:
-            failure.add_note(f"under {load}")
+            failure.add_note(f"{served.server} under {load}")
             raise
 
 

@@ -177,7 +177,8 @@ class Connection(asyncio.Protocol):
             kind == frames.RST_STREAM or (kind == frames.HEADERS and flags & frames.END_STREAM)
         ):
             del self._streams[stream_id]  # after trailers a reset may come
-            self._ended(stream)
+            reset = kind == frames.RST_STREAM
+            self._ended(stream, f"reset {int.from_bytes(payload, 'big')}" if reset else "a status")
 
     def _set(self, payload: bytes) -> None:
         window = frames.initial_window(payload)
@@ -188,10 +189,10 @@ class Connection(asyncio.Protocol):
         self._write(frames.frame(frames.SETTINGS, frames.ACK, 0, b""))
         self._send_on()
 
-    def _ended(self, stream: _Stream) -> None:
+    def _ended(self, stream: _Stream, how: str) -> None:
         self._owner.refused += 1
         if self._owner.retry is None:
-            self._owner.fail(f"{self._node_id}: the server ended the stream")
+            self._owner.fail(f"{self._node_id}: the server ended the stream with {how}")
         else:
             asyncio.get_running_loop().call_later(self._owner.retry, self._ask_again, stream)
 
