@@ -13,6 +13,9 @@ from scenarios.bench import GO, OURS, Bench, cells, median, ratio
 from scenarios.servers import loaded, serving
 
 PATIENCE_S: Final = 180.0
+RETRY_S: Final = 0.25
+"""After which who was refused asks again, and is counted: grpcio's server refuses some."""
+
 STREAMS: Final = 10
 """Of a sidecar, where each of its listeners asks for a route table."""
 
@@ -38,6 +41,7 @@ class Case:
             per_connection=1 if self.own_connections else self.streams,
             services=self.streams,
             node=self.node,
+            retry=RETRY_S,
         )
 
 

@@ -37,7 +37,9 @@ class Pki:
 
 
 class Peer:
-    """The server of this name, as `Rounds` sees it: each publication changes `name`, of `routes` routes."""
+    """The server of this name, as `Rounds` sees it: each publication changes the resource `name`, of so
+    many routes.
+    """
 
     def __init__(
         self, server: str, child: Child, *, port: int, routes: int = 10, name: str = FIRST
