@@ -37,8 +37,8 @@ class Pki:
 
 
 class Peer:
-    """The server of this name, as `Rounds` sees it: each publication changes the resource `name`, of so
-    many routes.
+    """A server, as `Rounds` sees it: each publication changes the resource `name`, of so many
+    routes.
     """
 
     def __init__(

@@ -22,10 +22,22 @@ def run_until_signalled(main: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
     if sys.platform != "win32":
         import uvloop
 
+        _allow_many_files()
         factory = uvloop.new_event_loop
     sys.setswitchinterval(_SWITCH_S)
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_cancelled_by_signals(main()))
+
+
+def _allow_many_files() -> None:
+    """Every proxy is a file descriptor, and shells and unit files allow a thousand if nobody says
+    anything: take what the hard limit allows.
+    """
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):  # macOS has a limit below its hard one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _cancelled_by_signals(main: Coroutine[Any, Any, T]) -> T | None:
