@@ -57,7 +57,7 @@ FILE_CHANGES: Final = 20
 
 _PORT: Final = "tcp-metaprotocol-thrift"
 _PATH: Final = "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes"
-_POLL_S: Final = 0.02
+_POLL_S: Final = 0.05
 _PAUSE_S: Final = 0.05
 """Between two changes: each finds the server idle."""
 

@@ -13,13 +13,15 @@ quotes are counted, in the text and in what orjson writes of the value (of 30,00
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from functools import cache
+from typing import Final
 
 import orjson
 
 from aeraki_xds.ingest.fault import Misfit, position
 from aeraki_xds.ingest.yaml_text import MAX_DEPTH, TOO_DEEP, Document
 
+_PROBED: Final = 1_000
 _ESCAPED: Final = re.compile(rb"\\.")
 _TOKEN: Final = re.compile(rb'(?P<string>"[^"\\]*(?:\\.[^"\\]*)*")(?P<colon>\s*:)?|[][{}]')
 
@@ -32,41 +34,43 @@ def read_json(text: bytes) -> list[Document]:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as reason:
         raise Misfit(reason.lineno - 1, reason.colno - 1, reason.msg) from None
-    if not (_has_all(text, value) and _is_shallow(text, value)):
+    if not _is_sound(text, value):
         _scan(text)
     start = len(text) - len(text.lstrip())
     line, column = position(text, start)
     return [Document(value=value, line=line, column=column)]
 
 
-def _has_all(text: bytes, value: object) -> bool:
-    """Whether every string of a text is in its value: no key was there twice."""
+def _is_sound(text: bytes, value: object) -> bool:
+    """Whether every string of a text is in its value, so that no key was there twice, and nothing
+    is nested too deep: in so many lists as leave room for what is allowed, orjson writes no more.
+    """
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH:
+        for _ in range(_deepest() - MAX_DEPTH):
+            value = [value]
     try:
         return _quotes(text) == _quotes(orjson.dumps(value))
-    except orjson.JSONEncodeError:  # nested deeper than orjson writes
+    except orjson.JSONEncodeError:
         return False
+
+
+@cache
+def _deepest() -> int:
+    """How deep orjson writes: 254 lists in version 3."""
+    value: list[object] = []
+    for depth in range(_PROBED):
+        try:
+            orjson.dumps(value)
+        except orjson.JSONEncodeError:
+            return depth
+        value = [value]
+    message = "orjson writes whatever is nested: see how deep in another way"
+    raise AssertionError(message)
 
 
 def _quotes(text: bytes) -> int:
     """How many there are around strings."""
     return (_ESCAPED.sub(b"", text) if b"\\" in text else text).count(b'"')
-
-
-def _is_shallow(text: bytes, value: object) -> bool:
-    """Whether a value is nested no deeper than is allowed."""
-    if text.count(b"{") + text.count(b"[") <= MAX_DEPTH:
-        return True
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) is dict or type(inner) is list
-        ]
-        if not level:
-            return True
-    return False
 
 
 def _scan(text: bytes) -> None:

@@ -171,14 +171,16 @@ def _meta_rule(item: MetaRouter, n: int, route: MetaRoute, name_of: Namer) -> Ru
         name=route.name,
         attributes=tuple(sorted(route.match.attributes.items())) if route.match else (),
         targets=tuple(
-            target(each.destination, each.weight, f"{field}.route[{m}].destination")
-            for m, each in enumerate(route.route)
-            if each.destination is not None
+            [
+                target(each.destination, each.weight, f"{field}.route[{m}].destination")
+                for m, each in enumerate(route.route)
+                if each.destination is not None
+            ]
         ),
         mirror=target(route.mirror, 0, f"{field}.mirror") if route.mirror else None,
         mirror_percent=percent or 100.0,
-        request_mutation=tuple((each.key, each.value) for each in route.request_mutation),
-        response_mutation=tuple((each.key, each.value) for each in route.response_mutation),
+        request_mutation=tuple([(each.key, each.value) for each in route.request_mutation]),
+        response_mutation=tuple([(each.key, each.value) for each in route.response_mutation]),
     )
 
 

@@ -80,7 +80,7 @@ class Pipeline:
         self.work: Final = Work()
         self.unreadable: dict[str, Unreadable] = {}
         self.touched: Final = Touched()
-        self.on_changed: Callable[[Changes], None] = lambda _changes: None
+        self.on_changed: Callable[[Changes], None] | None = None
         self.on_taken: Callable[[], None] = lambda: None
         self.may_open: Callable[[Recipe], bool] = lambda _recipe: True
         self._hub = hub
@@ -247,7 +247,9 @@ class Pipeline:
         return self._serves
 
     async def _tell(self) -> None:
-        """Say what changed of what is in force since this was last called."""
+        """Say what changed of what is in force since this was last called, if anybody listens."""
+        if self.on_changed is None:
+            return
         kept = {recipe: composer.news() for recipe, composer in self._composers.items()}
         changes = self.touched.changes(self.unreadable, kept)
         async for key, standing in in_turns(self.touched.objects(self.store)):
@@ -271,7 +273,8 @@ class Pipeline:
         about_objects: list[ObjectEvent] = []
         for event in events:
             self._unconfirmed.hear(event)
-            self.touched.hear(event)
+            if self.on_changed is not None:
+                self.touched.hear(event)
             match event:
                 case Synced():
                     self.sources.hear(event)

@@ -17,7 +17,7 @@ from aeraki_xds._proto.envoy.type.v3 import FractionalPercent, FractionalPercent
 from aeraki_xds.encode import type_url
 from aeraki_xds.mesh.graph import Graph
 from aeraki_xds.mesh.names import ClusterName, cluster_name
-from aeraki_xds.mesh.objects import DestinationRule
+from aeraki_xds.mesh.objects import DestinationRule, RuleSubset
 from aeraki_xds.mesh.problems import Problem, error
 from aeraki_xds.mesh.rules import Rule, Target
 from aeraki_xds.translate.output import DraftId
@@ -27,12 +27,14 @@ _MILLION = 1_000_000
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
-    """A cluster and its share in per cent; `rule` is the DestinationRule of its host."""
+    """A cluster and its share in per cent; `rule` is the DestinationRule of its host, and `subset`
+    what it says of the target's."""
 
     cluster: ClusterName
     weight: int
     target: Target
-    rule: DestinationRule | None
+    rule: DestinationRule | None = None
+    subset: RuleSubset | None = None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,14 +108,18 @@ def _destination(
         message = f"{target.host} has resolution NONE: it names no endpoints to send to"
         return error(f"{target.field}.host", message)
     rule = graph.destination_rule(target.host)
-    if target.subset:
-        subsets = [subset.name for subset in rule.spec.subsets] if rule else []
-        if target.subset not in subsets:
-            known = ", ".join(sorted(subsets)) or "none"
-            message = (
-                f"no DestinationRule of {target.host} has the subset {target.subset!r}; "
-                f"known: {known}"
-            )
-            return error(f"{target.field}.subset", message)
-    cluster = cluster_name(service.spelled, number, target.subset)
-    return Destination(cluster=cluster, weight=target.weight, target=target, rule=rule)
+    subsets = rule.spec.subsets if rule else ()
+    subset = next((each for each in subsets if each.name == target.subset), None)
+    if target.subset and subset is None:
+        known = ", ".join(sorted(each.name for each in subsets)) or "none"
+        message = (
+            f"no DestinationRule of {target.host} has the subset {target.subset!r}; known: {known}"
+        )
+        return error(f"{target.field}.subset", message)
+    return Destination(
+        cluster=cluster_name(service.spelled, number, target.subset),
+        weight=target.weight,
+        target=target,
+        rule=rule,
+        subset=subset,
+    )

@@ -147,11 +147,10 @@ def _hash_policies(destinations: Iterable[Destination]) -> list[RouteActionHashP
 def _hashing(destination: Destination) -> ConsistentHash | None:
     """How a destination's own DestinationRule chooses among endpoints, if by a hash: its subset's
     own policy, else the service's."""
-    rule, subset = destination.rule, destination.target.subset
-    if rule is None:
-        return None
-    own = [each.traffic_policy for each in rule.spec.subsets if each.name == subset]
-    for policy in (*own[:1], rule.spec.traffic_policy):
+    rule, subset = destination.rule, destination.subset
+    own = subset.traffic_policy if subset is not None else None
+    common = rule.spec.traffic_policy if rule is not None else None
+    for policy in (own, common):
         if policy is not None and policy.load_balancer is not None:
             return policy.load_balancer.consistent_hash
     return None

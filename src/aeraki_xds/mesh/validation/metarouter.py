@@ -68,15 +68,20 @@ def _gateways(gateways: tuple[str, ...]) -> Iterator[Problem]:
 
 
 def _route(route: MetaRoute, field: str) -> Iterator[Problem]:
-    conditions = route.match.attributes if route.match else {}
-    yield from _at_most(MAX_ATTRIBUTES, len(conditions), "attributes", f"{field}.match.attributes")
-    yield from matching.attributes(route.match, f"{field}.match")
+    """Part by part, those that are there: most routes have few."""
+    if route.match is not None:
+        count, where = len(route.match.attributes), f"{field}.match.attributes"
+        yield from _at_most(MAX_ATTRIBUTES, count, "attributes", where)
+        yield from matching.attributes(route.match, f"{field}.match")
     yield from _destinations(route, f"{field}.route")
     if route.mirror is not None:
         yield from _destination(route.mirror, f"{field}.mirror")
-    yield from _mirror_percentage(route, f"{field}.mirrorPercentage")
-    yield from _mutations(route.request_mutation, f"{field}.requestMutation")
-    yield from _mutations(route.response_mutation, f"{field}.responseMutation")
+    if route.mirror_percentage is not None:
+        yield from _mirror_percentage(route, f"{field}.mirrorPercentage")
+    if route.request_mutation:
+        yield from _mutations(route.request_mutation, f"{field}.requestMutation")
+    if route.response_mutation:
+        yield from _mutations(route.response_mutation, f"{field}.responseMutation")
 
 
 def _destinations(route: MetaRoute, field: str) -> Iterator[Problem]:

@@ -108,10 +108,7 @@ def _destination(site: Site, path: str, destination: IstioDestination, weight: i
         host=site.service.host, subset=subset, port=site.number, weight=weight, field=path
     )
     return Destination(
-        cluster=cluster_name(site.host, site.number, subset),
-        weight=weight,
-        target=target,
-        rule=site.graph.destination_rule(site.service.host),
+        cluster=cluster_name(site.host, site.number, subset), weight=weight, target=target
     )
 
 
