@@ -11,7 +11,7 @@ from aeraki_xds.mesh.objects import Duration
 from aeraki_xds.mesh.problems import Problem, error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 WHOLE: Final = 100  # per cent
 
@@ -27,10 +27,11 @@ def percentage(value: float, field: str) -> Iterator[Problem]:
         yield error(field, f"must be more than 0 and at most {WHOLE}, is {value:g}")
 
 
-def count(number: int, field: str, *, least: int = 0) -> Iterator[Problem]:
+def count(number: int, field: str, *, least: int = 0) -> Sequence[Problem]:
     """A number of things, as protobuf can hold it."""
-    if not least <= number <= MAX_UINT32:
-        yield error(field, f"must be from {least} to {MAX_UINT32}, is {number}")
+    if least <= number <= MAX_UINT32:
+        return ()
+    return (error(field, f"must be from {least} to {MAX_UINT32}, is {number}"),)
 
 
 def timeout(span: Duration, field: str) -> Iterator[Problem]:

@@ -55,9 +55,9 @@ def attributes(match: MetaRouteMatch | None, field: str) -> Iterator[Problem]:
 
 
 def _condition(condition: StringMatch, where: str) -> Iterator[Problem]:
-    given = [kind for kind in ("exact", "prefix", "regex") if getattr(condition, kind) is not None]
-    if len(given) > 1:
-        both = " and ".join(given)
+    values = {"exact": condition.exact, "prefix": condition.prefix, "regex": condition.regex}
+    if list(values.values()).count(None) < 2:
+        both = " and ".join(kind for kind, value in values.items() if value is not None)
         yield error(where, f"has {both}: a condition is one of them; split it into two routes")
     if condition.prefix == "":
         yield error(f"{where}.prefix", "is empty: write `{}` to ask only that the attribute is set")

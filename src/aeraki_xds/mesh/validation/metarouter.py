@@ -12,9 +12,9 @@ from aeraki_xds.mesh.validation import amounts, matching, names, ratelimit
 from aeraki_xds.mesh.validation.amounts import WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from aeraki_xds.mesh.objects import Destination, KeyValue, MetaRoute, MetaRouterSpec
+    from aeraki_xds.mesh.objects import Destination, KeyValue, MetaRoute, MetaRouterSpec, Percent
 
 MAX_ROUTES: Final = 5000
 """Rules of one router. They are tried one after the other, for every call."""
@@ -77,7 +77,7 @@ def _route(route: MetaRoute, field: str) -> Iterator[Problem]:
     if route.mirror is not None:
         yield from _destination(route.mirror, f"{field}.mirror")
     if route.mirror_percentage is not None:
-        yield from _mirror_percentage(route, f"{field}.mirrorPercentage")
+        yield from _mirror_percentage(route, route.mirror_percentage, f"{field}.mirrorPercentage")
     if route.request_mutation:
         yield from _mutations(route.request_mutation, f"{field}.requestMutation")
     if route.response_mutation:
@@ -96,9 +96,10 @@ def _destinations(route: MetaRoute, field: str) -> Iterator[Problem]:
             yield from _destination(entry.destination, f"{where}.destination")
         if not 0 <= entry.weight <= WHOLE:  # V14
             yield error(f"{where}.weight", f"must be from 0 to {WHOLE}, is {entry.weight}")
-    total = sum(entry.weight for entry in route.route)
-    if len(route.route) > 1 and total != WHOLE:  # V15
-        yield error(field, f"the weights add up to {total}, they must add up to {WHOLE}")
+    if len(route.route) > 1:
+        total = sum([entry.weight for entry in route.route])
+        if total != WHOLE:  # V15
+            yield error(field, f"the weights add up to {total}, they must add up to {WHOLE}")
 
 
 def _destination(destination: Destination, field: str) -> Iterator[Problem]:
@@ -110,12 +111,10 @@ def _destination(destination: Destination, field: str) -> Iterator[Problem]:
         yield from names.port(destination.port.number, f"{field}.port.number")
 
 
-def _mirror_percentage(route: MetaRoute, field: str) -> Iterator[Problem]:
-    if route.mirror_percentage is None:
-        return
+def _mirror_percentage(route: MetaRoute, share: Percent, field: str) -> Iterator[Problem]:
     if route.mirror is None:  # V9
         yield error(field, "has no mirror to apply to: write mirror, or remove this")
-    yield from amounts.percentage(route.mirror_percentage.value, f"{field}.value")  # V10
+    yield from amounts.percentage(share.value, f"{field}.value")  # V10
 
 
 def _mutations(mutations: tuple[KeyValue, ...], field: str) -> Iterator[Problem]:
@@ -131,9 +130,10 @@ def _mutations(mutations: tuple[KeyValue, ...], field: str) -> Iterator[Problem]
             yield from _at_most(MAX_MUTATION_BYTES, size, "bytes", f"{field}[{i}].{part}")
 
 
-def _at_most(limit: int, size: int, what: str, field: str) -> Iterator[Problem]:
-    if size > limit:
-        yield error(field, f"has {size} {what}, the limit is {limit}: split it up")
+def _at_most(limit: int, size: int, what: str, field: str) -> Sequence[Problem]:
+    if size <= limit:
+        return ()
+    return (error(field, f"has {size} {what}, the limit is {limit}: split it up"),)
 
 
 def _unreachable(routes: tuple[MetaRoute, ...]) -> Iterator[Problem]:
