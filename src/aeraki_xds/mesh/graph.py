@@ -9,7 +9,7 @@ settles it and who depends on it (`mesh.links`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Final, TypeVar
 
 from msgspec import structs
@@ -70,7 +70,8 @@ class Graph:
         declared: set[Host] = set()
         judged: set[Key] = set()
         for change in changes:
-            judged |= {change.key} | self._rivals(change.key)
+            judged.add(change.key)
+            judged |= self._rivals(change.key)
             hosts = self._take(change)
             touched |= hosts
             judged |= self._rivals(change.key)
@@ -94,7 +95,7 @@ class Graph:
             touched |= self._add(change.key, change.after)
         if change.key.kind in RULING:
             touched |= self._hold(change)
-            touched |= {host for each in touched for host in self._beside(each)}
+            touched = touched.union(*map(self._beside, touched))
         touched |= self._unsettle(change)
         # A host that is sent to for the first or the last time gains or loses its clusters.
         targets = was_target | self._targets_of(change.key)
@@ -223,8 +224,8 @@ class Graph:
 
     def _beside(self, host: Host) -> Iterable[Host]:
         """The hosts of the entries that declare a host: they share its listeners."""
-        keys = (key for kind in ENTRIES for key in self._about.keys(kind, host))
-        return (each for key in keys for each in self._links[key].hosts)
+        keys = [key for kind in ENTRIES for key in self._about.keys(kind, host)]
+        return [each for key in keys for each in self._links[key].hosts]
 
     def _judge(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -278,7 +279,7 @@ class Graph:
             self._settling[topic].add(key)
         for topic in links.uses:
             self._using[topic.subject][topic].add(key)
-        return self._dependent(links.settles).union(links.hosts, self._crowded(links.settles))
+        return self._touched_by(links)
 
     def _remove(self, key: Key) -> set[Host]:
         links = self._links[key]
@@ -290,6 +291,12 @@ class Graph:
         for topic in links.uses:
             _discard(self._using[topic.subject], topic, key)
         del self._links[key], self._objects[key]
+        return self._touched_by(links)
+
+    def _touched_by(self, links: Links) -> set[Host]:
+        """The hosts of an object, and those that depend on what it settles."""
+        if not links.settles:
+            return set(links.hosts)
         return self._dependent(links.settles).union(links.hosts, self._crowded(links.settles))
 
     def _dependent(self, topics: Iterable[Topic]) -> set[Host]:
@@ -316,11 +323,10 @@ class Graph:
         hosts = (host for key in keys for host in self._links[key].hosts)
         return (host for host in hosts if self._about.keys(Kind.META_ROUTER, host))
 
-    def _rivals(self, key: Key) -> set[Key]:
+    def _rivals(self, key: Key) -> Set[Key]:
         """The ApplicationProtocols that declare what this one declares, itself included."""
-        links = self._links.get(key)
-        if key.kind is not Kind.APPLICATION_PROTOCOL or links is None:
-            return set()
+        if key.kind is not Kind.APPLICATION_PROTOCOL or (links := self._links.get(key)) is None:
+            return frozenset()
         return {k for topic in links.settles for k in self._settling.get(topic, ())}
 
     def _unsettle(self, change: Change) -> set[Host]:

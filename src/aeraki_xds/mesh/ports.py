@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 THRIFT_CODEC: Final = "aeraki.meta_protocol.codec.thrift"
@@ -41,6 +42,7 @@ HTTP_TRANSPORTS: Final = frozenset({"grpc", "http", "http2", "http3", "https", "
 """First tokens for which Istio builds listeners without a TCP filter: nothing to replace there."""
 
 
+@lru_cache(maxsize=1024)  # a mesh has few, and each is asked for many times
 def parse_port_name(name: str, *, any_transport: bool = False) -> PortProtocol | None:
     """Read a port name; None when it names no protocol of ours, so the port stays untouched.
 
