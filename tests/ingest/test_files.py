@@ -22,7 +22,7 @@ from aeraki_xds.ingest.files import INLINE_BYTES, FileSource, read_paths
 from aeraki_xds.ingest.folder import Folder
 from aeraki_xds.ingest.hint import Hint, Watcher
 from aeraki_xds.ingest.inotify import InotifyWatcher
-from aeraki_xds.ingest.scan import Fetched, fetch
+from aeraki_xds.ingest.scan import Fetched, fetch, fetch_outright
 from aeraki_xds.ingest.watch import BlindWatcher
 from aeraki_xds.mesh.problems import Problem
 from tests.ingest.folders import QUIET, Following, decode, documents, entry
@@ -177,6 +177,18 @@ async def test_what_was_read_while_somebody_began_to_write_is_not_used(root: Pat
     events = folder.look(["a.yaml", "b.yaml"])
 
     assert [event.key.name for event in events if isinstance(event, Upsert)] == ["y"]
+
+
+@pytest.mark.skipif(not os.path.isfile("/proc/self/limits"), reason="needs Linux's /proc")
+def test_a_file_that_holds_more_than_it_says_is_read_to_its_end() -> None:
+    """Those of /proc say that they hold nothing, as one that grows meanwhile says too little."""
+    path = "/proc/self/limits"
+    whole = Path(path).read_bytes()
+
+    found = fetch_outright(path, limit=len(whole))
+    assert isinstance(found, Fetched)
+    assert found.stamp.size < len(found.data) == len(whole)
+    assert isinstance(fetch_outright(path, limit=len(whole) - 1), Problem)
 
 
 def test_looking_everywhere_reads_only_what_has_changed(

@@ -193,7 +193,10 @@ def _read(path: str, limit: int) -> Fetched | Problem:
         seen = os.fstat(descriptor)
         if (problem := _unfit(path, seen)) is not None:
             return problem
-        data = file.read(limit + 1)
+        # No more than it has: to ask for the limit takes, and clears, as much memory each time.
+        data = file.read(min(seen.st_size, limit) + 1)
+        if len(data) > seen.st_size:  # it grows
+            data += file.read(limit + 1 - len(data))
     if len(data) > limit:
         return error("", f"is larger than {limit:,} bytes; split it")
     return Fetched(data=data, stamp=_stamp(seen))
