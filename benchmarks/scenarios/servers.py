@@ -79,8 +79,10 @@ class Peer:
         return process.cpu_s(self.child.pid)
 
     async def memory_kb(self) -> float:
-        """As it stands; what a collection would give back is the server's to give."""
-        return float((await self.child.ask("memory"))["found_kb"])
+        """As it stands: what a collection would give back is the server's to give, and to ask for
+        one would hold it up.
+        """
+        return process.resident_kb(self.child.pid)
 
     async def tell(self) -> dict[str, Any]:
         """What it knows of itself."""
