@@ -67,7 +67,7 @@ def test_aeraki_without_arguments_is_served_with_its_own_defaults() -> None:
     assert translated.notes == ()
 
 
-@pytest.mark.parametrize("command", cli.cli.commands)
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_a_command_of_ours_is_passed_through_untouched(command: str) -> None:
     argv = [command, "--master=false", "--whatever", "-x"]
     translated = arguments_of(argv, {"AERAKI_NAMESPACE": "mesh", "ROOT_CA_DIR": "/ca"})

@@ -244,7 +244,7 @@ def arguments_of(argv: Sequence[str], environment: Mapping[str, str]) -> Transla
 
     Raises ConfigurationError that names the flag or variable and says what to write.
     """
-    if argv and argv[0] in cli.cli.commands:
+    if argv and argv[0] in cli.COMMANDS:
         return Translated(arguments=tuple(argv))
     flags, rest = _flags(argv)
     if "--help" in flags:
