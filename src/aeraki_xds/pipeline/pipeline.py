@@ -160,7 +160,9 @@ class Pipeline:
         async with self._turn:
             started = self._clock()
             said = list(events)
-            about_objects = self._note(said)
+            about_objects: list[ObjectEvent] = []
+            async for few in in_turns(few_at_a_time(said)):
+                about_objects += self._note(few)
             if self._unconfirmed and self.synced:
                 at_rest = at_rest or any(isinstance(event, Synced) for event in said)
                 news = self.sources.confirm(self._unconfirmed, self.unreadable, at_rest=at_rest)
