@@ -35,6 +35,7 @@ from aeraki_xds.xds.wire.outbox import Outbox
 from aeraki_xds.xds.wire.quotas import Quotas
 
 PATH: Final = "/a.Service/Stream"
+OTHER_PATH: Final = "/a.Service/Other"
 HEADERS: Final = [
     (":method", "POST"),
     (":scheme", "http"),
@@ -88,6 +89,7 @@ class Heard:
     end: list[str] = field(default_factory=list)
     resumed: int = 0
     closed: bool = False
+    path: str = PATH
 
     def receive(self, message: bytes) -> None:
         self.messages.append(message)
@@ -110,9 +112,8 @@ class Hub:
         self.begun = 0
 
     def converse(self, path: str, *, outbox: Outbox, **_rest: object) -> Heard:
-        assert path == PATH
         self.begun += 1
-        heard = self.heard[outbox._stream.stream_id] = Heard()
+        heard = self.heard[outbox._stream.stream_id] = Heard(path=path)
         return heard
 
     def ended(self) -> None:
@@ -138,8 +139,8 @@ class Handler(AbstractHandler):
 class Slow(Connection):
     """A connection that takes everything through h2."""
 
-    def _take(self, data: bytes) -> int:
-        return 0
+    def _take(self, data: bytes, at: int) -> int:
+        return at
 
 
 class Server:
@@ -154,7 +155,7 @@ class Server:
             self.handler,
             config.__for_server__(),
             H2Configuration(client_side=False, header_encoding="ascii"),
-            paths={PATH},
+            paths={PATH, OTHER_PATH},
             host=self.hub,
             limits=LIMITS,
             quotas=Quotas(limits=LIMITS, counts=Counts()),
@@ -178,10 +179,14 @@ class Server:
     def state(self) -> dict[str, Any]:
         """Everything that must not depend on the way that the bytes took."""
         return {
-            "heard": {n: (each.messages, each.end) for n, each in self.hub.heard.items()},
+            "heard": {
+                n: (each.path, each.messages, each.end) for n, each in self.hub.heard.items()
+            },
             "gone": [n for n, each in self.hub.heard.items() if each.closed],
             "closed": (self.handler.closed, self.transport.closed),
             "state": self.h2.state_machine.state,
+            "newest stream": self.h2.highest_inbound_stream_id,
+            "compression": list(self.h2.decoder.header_table.dynamic_entries),
             "connection window": window(self.h2._inbound_flow_control_window_manager),
             "stream windows": {
                 # h2 gives a stream that was reset in the same read nothing back.
@@ -220,9 +225,13 @@ class Client:
         self.out += data
         return data
 
-    def opens(self) -> None:
+    def opens(self, *more: tuple[str, str], path: str = PATH, table: int | None = None) -> None:
+        """With more headers than usual, and a table for their compression of another size."""
+        if table is not None:
+            self.h2.encoder.header_table_size = table
         stream_id = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(stream_id, HEADERS)
+        headers = [(n, path if n == ":path" else value) for n, value in HEADERS]
+        self.h2.send_headers(stream_id, [*headers, *more])
         self.open.append(stream_id)
         self.flush()
 
@@ -254,8 +263,24 @@ def message(body: bytes) -> bytes:
     return len(body).to_bytes(5, "big") + body
 
 
+MORE: Final[tuple[tuple[tuple[str, str], ...], ...]] = (
+    (),
+    (("x-forwarded-for", "10.0.0.1"),),
+    (("x-forwarded-for", "10.0.0.2"), ("x-envoy-internal", "true")),
+    (("authorization", "never indexed"),),
+    (("grpc-timeout", "30S"),),
+    (("x-large", "x" * 5000),),
+)
+"""Headers that a call may have beside those that decide something."""
+
 STEPS = st.one_of(
     st.tuples(st.just("open")),
+    st.tuples(
+        st.just("open"),
+        st.sampled_from(MORE),
+        st.sampled_from((PATH, OTHER_PATH, "/elsewhere")),
+        st.sampled_from((None, None, 0, 60, 4096)),
+    ),
     st.tuples(
         st.just("send"),
         st.integers(0, 3),
@@ -284,6 +309,8 @@ def played(steps: list[Any]) -> bytes:
         match step:
             case ("open",) if len(client.open) < 4:
                 client.opens()
+            case ("open", more, path, table) if len(client.open) < 8:
+                client.opens(*more, path=path, table=table)
             case ("send", which, sizes, chunk, padding):
                 bodies = (message(PATTERN[:size]) for size in sizes)
                 client.sends(which, b"".join(bodies), chunk, padding)
@@ -335,7 +362,7 @@ def lasting(state: dict[str, Any]) -> dict[str, Any]:
     """
     heard = {n: each for n, each in state["heard"].items() if n in state["stream windows"]}
     windows = {n: now + due for n, (now, _, due) in state["stream windows"].items()}
-    kept = ("closed", "state", "outbound windows")
+    kept = ("closed", "state", "newest stream", "compression", "outbound windows")
     return {key: state[key] for key in kept} | {"heard": heard, "windows": windows}
 
 
@@ -418,6 +445,60 @@ async def test_a_whole_data_frame_never_sees_h2(h2_reads: list[int]) -> None:
     server.connection.connection_lost(None)
 
 
+async def test_a_call_in_the_words_of_the_one_before_never_sees_h2(h2_reads: list[int]) -> None:
+    server, client = await connected(), Client()
+    client.opens()  # the same client said so before
+    client.out.clear()
+    client.opens()
+    server.reads(bytes(client.out))
+    h2_reads.clear()
+    for _ in range(2):
+        client.out.clear()
+        client.opens()
+        client.sends(-1, message(b"ask"), 100, None)
+        server.reads(bytes(client.out))
+    assert h2_reads == []
+    assert [server.hub.heard[n].messages for n in (5, 7)] == [[b"ask"]] * 2
+    server.connection.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda client: client.opens(("x-forwarded-for", "10.0.0.1")),
+        lambda client: client.opens(table=60),
+        lambda client: client.opens(("content-length", "3")),
+        lambda client: client.opens(("grpc-timeout", "30S")),
+    ],
+    ids=["other headers", "another table", "a length", "a timeout"],
+)
+async def test_a_call_after_other_words_is_read_anew(
+    between: Callable[[Client], None], h2_reads: list[int]
+) -> None:
+    server, client = Server(Connection), Client()
+    for _ in range(3):
+        client.opens()
+    between(client)
+    server.reads(bytes(client.out))
+    client.out.clear()
+    h2_reads.clear()
+    client.opens()
+    server.reads(bytes(client.out))
+    assert h2_reads == [len(client.out)]
+    server.connection.connection_lost(None)
+
+
+async def test_more_streams_than_may_be_open_are_judged_by_h2(h2_reads: list[int]) -> None:
+    server, client = Server(Connection), Client()
+    server.h2.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 3
+    server.h2.local_settings.acknowledge()
+    for _ in range(4):
+        client.opens()
+    server.reads(bytes(client.out))
+    assert server.transport.closed
+    assert len(server.hub.heard) == 3
+
+
 async def test_what_follows_plain_frames_goes_to_h2_alone(h2_reads: list[int]) -> None:
     server = await connected()
     h2_reads.clear()
@@ -477,7 +558,7 @@ async def test_data_behind_the_end_of_a_stream_is_not_heard() -> None:
 async def test_nothing_is_taken_on_a_connection_that_we_have_closed() -> None:
     server = await connected()
     server.h2.close_connection()
-    assert server.connection._take(frames.message(1, b"ask")) == 0
+    assert server.connection._take(frames.message(1, b"ask"), 0) == 0
     server.connection.connection_lost(None)
 
 

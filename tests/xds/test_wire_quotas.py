@@ -291,8 +291,8 @@ def test_every_account_is_empty_after_any_ending(word: str, then: str) -> None:
     asyncio.run(play([(0, word), (0, "waits"), (0, then), (1, word), (1, then)]))
 
 
-async def test_a_stream_that_is_reset_before_its_handler_began_is_not_counted_on() -> None:
-    """The handler's task never runs a line then; and the connection goes on."""
+async def test_a_stream_that_is_reset_at_once_is_not_counted_on() -> None:
+    """And the connection goes on."""
     async with serving(replace(PATIENT, streams_per_identity=1)) as site:
         peer = await site.peer()
         await peer.greets()

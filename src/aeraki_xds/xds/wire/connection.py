@@ -1,4 +1,4 @@
-"""One HTTP/2 connection: plain DATA goes straight to its stream, everything else through h2.
+"""One HTTP/2 connection: what is plain goes past h2, everything else through it.
 
 In: bytes of the transport. Out: payloads to inboxes, turns to conversations whose clients read
 again. Guaranteed: the same messages, windows and errors as without the shortcut, however the bytes
@@ -37,10 +37,11 @@ from aeraki_xds.xds.wire.budget import Budget
 from aeraki_xds.xds.wire.gate import Entrant, Exit, Share
 from aeraki_xds.xds.wire.http2 import begun
 from aeraki_xds.xds.wire.limits import Limits
+from aeraki_xds.xds.wire.openings import Openings
 from aeraki_xds.xds.wire.quotas import Account, Quotas, Taken, identity_at
 from aeraki_xds.xds.wire.streams import Host, Streams, called, known
 from aeraki_xds.xds.wire.tls import Expiry, OtherEnd
-from aeraki_xds.xds.wire.windows import Windows
+from aeraki_xds.xds.wire.windows import HEADER_SIZE, Plain, Windows
 
 _SLICE: Final = 4 << 10
 """Bytes that h2 is given in a turn of the loop: of the smallest frames it is ten milliseconds'
@@ -96,7 +97,7 @@ class Connection(H2Protocol, Entrant):
         self._retired = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet, and take part in what grpclib makes of h2's events."""
+        """Take part in what grpclib makes of h2's events. We greet with our first answer."""
         h2 = begun(
             self.h2_config,
             connection_window=self.config.http2_connection_window_size,
@@ -105,9 +106,9 @@ class Connection(H2Protocol, Entrant):
         )
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are of no such class
         self.connection = HttpConnection(h2, self._transport, config=self.config)
-        self.connection.flush()
         self.connection.initialize()
         self._windows = Windows(h2)
+        self._openings = Openings(self._windows)
         account = self._quotas.of(identity_at(transport))
         self._streams = Streams(
             self.connection,
@@ -144,23 +145,37 @@ class Connection(H2Protocol, Entrant):
             self._transport.pause_reading()
 
     def _read(self, data: bytes) -> None:
-        """Take plain DATA, and leave the rest to h2: of that, one slice a turn."""
-        taken = self._take(data)
-        if taken < len(data) and not self.connection.is_closing() and not self._share.is_used_up():
-            piece = data[taken : taken + _SLICE]
-            if not self._budget.allows(piece, sent=self._windows.sent(self._opened_by)):
-                self._cut_off(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
-                return
-            super().data_received(piece)
-            taken += len(piece)
-            if self._windows.overlong():
-                self._cut_off(ErrorCodes.FRAME_SIZE_ERROR, "a frame is too long")
+        """Take what is plain, and leave the rest to h2: of that, one slice a turn."""
+        at, left = self._take(data, 0), _SLICE
+        while at < len(data) and left > 0 and not self.connection.is_closing():
+            if self._share.is_used_up():
+                break
+            stop = self._windows.behind(data, at, left)
+            self._give(data[at:stop])
+            left -= stop - at
+            at = self._take(data, stop)
         if self._reads_again:
             self._reads_again = False
-            self._resume()
-        if taken < len(data) and not self.connection.is_closing():
-            self._behind = data[taken:]
+            self._streams.resume()
+        if at < len(data) and not self.connection.is_closing():
+            self._behind = data[at:]
             self._loop.call_soon(self._read_on)
+
+    def _give(self, piece: bytes) -> None:
+        """Give h2 something to read."""
+        if not self._is_affordable(piece):
+            return
+        self._openings.about_to_read(self._windows.block(piece))
+        super().data_received(piece)
+        if self._windows.overlong():
+            self._cut_off(ErrorCodes.FRAME_SIZE_ERROR, "a frame is too long")
+
+    def _is_affordable(self, piece: bytes) -> bool:
+        """Whether a client may go on, and says that; if not, it has gone too far."""
+        if self._budget.allows(piece, sent=self._windows.sent(self._opened_by)):
+            return True
+        self._cut_off(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
+        return False
 
     def _read_on(self) -> None:
         data, self._behind = self._behind, b""
@@ -182,7 +197,7 @@ class Connection(H2Protocol, Entrant):
     def resume_writing(self) -> None:
         """The transport is below its low-water mark."""
         super().resume_writing()
-        self._resume()
+        self._streams.resume()
 
     @property
     def is_writable(self) -> bool:
@@ -232,21 +247,41 @@ class Connection(H2Protocol, Entrant):
             self._timer.cancel()
         self._timer = self._loop.call_later(delay, callback, *arguments)
 
-    def _take(self, data: bytes) -> int:
-        """Deliver the plain DATA frames at the head of `data`; how many bytes they were."""
-        taken = 0
-        for stream_id, start, stop in self._windows.plain_frames(data):
-            inbox, h2_stream = self._streams.get(stream_id), self._windows.stream(stream_id)
-            if inbox is None or h2_stream is None:
+    def _take(self, data: bytes, at: int) -> int:
+        """Take the plain frames that there are from `at` on: where they end."""
+        if self.connection.is_closing():
+            return at
+        for kind, stream_id, start, stop in self._windows.plain_frames(data, at):
+            if kind is Plain.DATA:
+                taken = self._feed(stream_id, data[start:stop])
+            else:
+                taken = self._open_again(stream_id, data[at:stop])
+            if not taken:
                 break
-            updates = self._windows.received(h2_stream, stop - start)
-            if updates is None:
-                break
-            if updates:
-                self._transport.write(updates)
-            inbox.feed(data[start:stop])
-            taken = stop
-        return taken
+            at = stop
+        return at
+
+    def _feed(self, stream_id: int, payload: bytes) -> bool:
+        """Deliver a payload, if it is of a stream that takes one."""
+        inbox, h2_stream = self._streams.get(stream_id), self._windows.stream(stream_id)
+        if inbox is None or h2_stream is None:
+            return False
+        updates = self._windows.received(h2_stream, len(payload))
+        if updates is None:
+            return False
+        if updates:
+            self._transport.write(updates)
+        inbox.feed(payload)
+        return True
+
+    def _open_again(self, stream_id: int, frame: bytes) -> bool:
+        """Open a stream by a call that is known, if there is time for that now."""
+        path = self._openings.path_of(frame[HEADER_SIZE:])
+        if path is None or self._share.is_used_up() or not self._windows.opened(stream_id):
+            return False
+        if self._is_affordable(frame):
+            self._streams.open(stream_id, path)
+        return True
 
     def _opened(self, event: RequestReceived) -> None:
         if self.connection.is_closing():
@@ -258,6 +293,8 @@ class Connection(H2Protocol, Entrant):
         call = called(headers, self._paths)
         if call is not None:
             path, seconds = call
+            if seconds is None and self._windows.is_of_any_length(event.stream_id):
+                self._openings.was_read(path)
             self._streams.open(event.stream_id, path, seconds=seconds)
         else:
             event.headers = cast("Any", headers)
@@ -272,16 +309,13 @@ class Connection(H2Protocol, Entrant):
         inbox.feed(bytes(event.data))
 
     def _ended(self, event: StreamEnded) -> None:
+        self.processor.process_stream_ended(event)
         if inbox := self._streams.get(event.stream_id):
             inbox.eof()
-        else:
-            self.processor.process_stream_ended(event)
 
     def _reset(self, event: StreamReset) -> None:
-        if self._streams.get(event.stream_id):
-            self._streams.forget(event.stream_id)
-        else:
-            self.processor.process_stream_reset(event)
+        self.processor.process_stream_reset(event)
+        self._streams.forget(event.stream_id)
 
     def _window_updated(self, event: WindowUpdated) -> None:
         self.processor.process_window_updated(event)
@@ -314,9 +348,6 @@ class Connection(H2Protocol, Entrant):
 
     def _peer(self) -> str:
         return str(self._transport.get_extra_info("peername"))
-
-    def _resume(self) -> None:
-        self._streams.resume()
 
 
 class _Events(EventsProcessor):

@@ -12,12 +12,13 @@ Source: RFC 9113, sections 4.1, 5.2, 6.1, 6.9. A test fails when the internals o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from grpclib.const import Status
 from grpclib.metadata import encode_grpc_message
-from h2.connection import ConnectionInputs, ConnectionState, H2Connection
+from h2.connection import AllowedStreamIDs, ConnectionInputs, ConnectionState, H2Connection
 from h2.stream import H2Stream, StreamInputs, StreamState
 
 _HEADER: Final = Struct(">IBI")
@@ -30,6 +31,18 @@ _END_HEADERS: Final = 0x4
 _FIRST_WINDOW: Final = 65_535
 _WINDOW_UPDATE: Final = Struct(">IBII")
 _WINDOW_UPDATE_HEAD: Final = 4 << 8 | 8
+
+
+class Plain(Enum):
+    """The frames that need not go through h2."""
+
+    DATA = "data"
+    HEADERS = "headers"
+
+
+_PLAIN: Final = {(_DATA, 0): Plain.DATA, (_HEADERS, _END_HEADERS): Plain.HEADERS}
+"""By type and flags: no padding, no end of the stream, a whole header block."""
+
 _OPEN: Final = (ConnectionState.CLIENT_OPEN, ConnectionState.SERVER_OPEN)
 _SENDING: Final = (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE)
 
@@ -38,6 +51,16 @@ CONTENT_TYPE: Final = "application/grpc+proto"
 _ANSWER: Final = b"\x88\x0f\x10" + bytes((len(CONTENT_TYPE),)) + CONTENT_TYPE.encode()
 """:status 200 and the content type, which the client is not to remember (RFC 7541, sections 6.1 and
 6.2.2): so the answer is the same bytes for every stream, and h2's encoder need not know of it."""
+
+
+class Compression(NamedTuple):
+    """What header blocks of a client are read by: the entries that earlier blocks have left, of
+    which the newest and how many, and how much they may take.
+    """
+
+    newest: object
+    entries: int
+    size: int
 
 
 class Windows:
@@ -55,11 +78,12 @@ class Windows:
 
     # --- inbound --------------------------------------------------------------------------------
 
-    def plain_frames(self, data: bytes) -> Iterator[tuple[int, int, int]]:
-        """Stream id, start and end of the payload of each plain DATA frame at the head of `data`.
+    def plain_frames(self, data: bytes, at: int) -> Iterator[tuple[Plain, int, int, int]]:
+        """Kind, stream id, start and end of the payload of each plain frame at `at` in `data`, one
+        behind the other.
 
         Nothing when h2 is in the midst of a frame or of a header block. To be called on, frame by
-        frame, only after `received` has counted the one before.
+        frame, only after the one before was taken.
         """
         h2 = self._h2
         buffer = h2.incoming_buffer
@@ -67,15 +91,78 @@ class Windows:
             return
         if h2.state_machine.state not in _OPEN:
             return
-        at, end, longest = 0, len(data), h2.max_inbound_frame_size
+        end, longest = len(data), h2.max_inbound_frame_size
         while end - at > HEADER_SIZE:
             length_and_type, flags, stream_id = _HEADER.unpack_from(data, at)
             length = length_and_type >> 8
             start = at + HEADER_SIZE
             at = start + length
-            if length_and_type & 0xFF != _DATA or flags or at > end or not 0 < length <= longest:
+            kind = _PLAIN.get((length_and_type & 0xFF, flags))
+            if kind is None or at > end or not 0 < length <= longest:
                 return
-            yield stream_id, start, at
+            yield kind, stream_id, start, at
+
+    def block(self, data: bytes) -> bytes:
+        """The header block of a plain HEADERS frame; empty if `data` is not one such frame."""
+        buffer = self._h2.incoming_buffer
+        if len(data) <= HEADER_SIZE or buffer._data or buffer._headers_buffer:
+            return b""
+        length_and_type, flags, _ = _HEADER.unpack_from(data)
+        plain = _PLAIN.get((length_and_type & 0xFF, flags)) is Plain.HEADERS
+        whole = len(data) == HEADER_SIZE + (length_and_type >> 8) and not buffer._preamble_len
+        return data[HEADER_SIZE:] if plain and whole else b""
+
+    def behind(self, data: bytes, at: int, most: int) -> int:
+        """Where what h2 has to be given of `data` from `at` on ends, after `most` bytes at the
+        latest: it is given a plain HEADERS frame alone, and else all up to the next plain frame.
+        """
+        h2 = self._h2
+        latest = min(at + most, len(data))
+        buffer = h2.incoming_buffer
+        if buffer._headers_buffer:
+            return latest
+        if pending := buffer._data:  # a frame, or the head of one
+            whole = HEADER_SIZE
+            if len(pending) >= HEADER_SIZE:
+                whole += int.from_bytes(pending[:3], "big")
+            return min(at + whole - len(pending), latest)
+        first = at = at + buffer._preamble_len
+        while latest - at >= HEADER_SIZE:
+            length_and_type, flags, _ = _HEADER.unpack_from(data, at)
+            kind = _PLAIN.get((length_and_type & 0xFF, flags))
+            if kind is not None and at > first:
+                return at
+            at += HEADER_SIZE + (length_and_type >> 8)
+            if kind is Plain.HEADERS:
+                break
+        return min(at, latest) if at > first else latest
+
+    def opened(self, stream_id: int) -> bool:
+        """Open a stream, of which the headers need not be read; False when h2 has to judge that,
+        and nothing was opened.
+        """
+        h2 = self._h2
+        if (
+            not stream_id & 1
+            or not h2.highest_inbound_stream_id < stream_id <= h2.HIGHEST_ALLOWED_STREAM_ID
+            or h2.open_inbound_streams >= h2.local_settings.max_concurrent_streams
+        ):
+            return False
+        h2.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+        stream = h2._begin_new_stream(stream_id, AllowedStreamIDs.ODD)
+        stream.state_machine.process_input(StreamInputs.RECV_HEADERS)
+        return True
+
+    def is_of_any_length(self, stream_id: int) -> bool:
+        """Whether the headers of a stream said nothing about the length of what follows."""
+        stream = self.stream(stream_id)
+        return stream is not None and stream._expected_content_length is None
+
+    def compression(self) -> Compression:
+        """As it is now."""
+        table = self._h2.decoder.header_table
+        entries = table.dynamic_entries
+        return Compression(entries[0] if entries else None, len(entries), table.maxsize)
 
     def received(self, stream: H2Stream, size: int) -> bytes | None:
         """Count a payload that was received and consumed: the WINDOW_UPDATE frames to write for it,
