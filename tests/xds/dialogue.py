@@ -114,7 +114,10 @@ class Server:
     def says(self, to: Envoy) -> list[Response]:
         """Everything that is due to an Envoy, in the order in which it is written."""
         said: list[Response] = []
-        while (response := self.hub.next(to.stream)) is not None or to.stream.session.unfinished:
+        session, quiet = to.stream.session, False
+        while (response := self.hub.next(to.stream)) is not None or session.unfinished:
+            assert not quiet, "a writer would have stopped before"
+            quiet = session.quiet
             if response is not None:
                 said.append(response)
             assert len(said) < ENDLESS, "the server does not fall silent"

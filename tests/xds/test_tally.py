@@ -217,6 +217,20 @@ def test_who_refuses_before_all_was_said_is_not_waited_for(
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_response_that_leaves_nothing_to_say_is_all_that_is_waited_for(
+    server: Measured, dialect: type[Envoy]
+) -> None:
+    envoy = server.proxy(dialect, "r")
+    server.changes(routes("r", "2"))
+    response = server.says_next(envoy)
+    assert envoy.stream.session.quiet
+    server.hub.all_said(envoy.stream)
+    assert server.convergence.under_way == 1
+    assert server.hub.accept(envoy.stream, HTTP_ROUTES, response.nonce)
+    assert (server.took[0], server.convergence.under_way) == (1, 0)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_change_of_many_names_is_one_change(server: Measured, dialect: type[Envoy]) -> None:
     names = [f"n{number}" for number in range(40)]
     envoy = server.proxy(dialect, *names)

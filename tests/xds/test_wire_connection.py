@@ -25,10 +25,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aeraki_xds.bench import frames
+from aeraki_xds.xds.resource import TypeUrl
 from aeraki_xds.xds.wire import connection as connections
 from aeraki_xds.xds.wire.budget import Budget
 from aeraki_xds.xds.wire.connection import Connection
 from aeraki_xds.xds.wire.counts import Counts
+from aeraki_xds.xds.wire.expected import Line
 from aeraki_xds.xds.wire.gate import Exit, Share
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.outbox import Outbox
@@ -102,6 +104,12 @@ class Heard:
 
     def close(self) -> None:
         self.closed = True
+
+    def listen(self, line: Line | None) -> None:
+        pass
+
+    def accepts(self, type_url: TypeUrl, nonce: str) -> bool:
+        return False
 
 
 class Hub:

@@ -7,7 +7,9 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aeraki_xds.xds.resource import TypeUrl
 from aeraki_xds.xds.wire.counts import Counts
+from aeraki_xds.xds.wire.expected import Line
 from aeraki_xds.xds.wire.inbox import LARGEST_MESSAGE, Inbox
 from aeraki_xds.xds.wire.limits import Limits
 from aeraki_xds.xds.wire.quotas import Account, Quotas, Taken
@@ -31,6 +33,12 @@ class Heard:
 
     def close(self) -> None:
         self.ends.append("closed")
+
+    def listen(self, line: Line | None) -> None:
+        pass
+
+    def accepts(self, type_url: TypeUrl, nonce: str) -> bool:
+        return False
 
 
 def framed(*messages: bytes) -> bytes:

@@ -21,8 +21,8 @@ from aeraki_xds.xds.resource import (
     Resource,
     TypeUrl,
 )
-from aeraki_xds.xds.snapshot import View, by_name
-from aeraki_xds.xds.watch import Content, Leftover, Watch, blamed
+from aeraki_xds.xds.snapshot import Content, View, by_name
+from aeraki_xds.xds.watch import Leftover, Watch, blamed
 
 MOST: Final = 2000
 """Names of a response; of more the next one says the rest: in this dialect each response is a
@@ -32,11 +32,12 @@ change to what the client holds."""
 class DeltaWatch(Watch):
     """A type's state. A NACKed version stays in `sent`: it is parked until its bytes change."""
 
+    __slots__ = ("_absent", "_asked", "_in_flight", "parked", "sent")
+
     def __init__(self, *, type_url: TypeUrl, view: View) -> None:
         super().__init__(type_url=type_url, view=view)
         self.sent: dict[Name, str] = {}
         self.parked: dict[Name, str] = {}
-        self.owes_first_answer = False
         self._asked: set[Name] = set()
         self._absent: set[Name] = set()
         self._in_flight: dict[Name, str] | None = None

@@ -196,11 +196,13 @@ class Hub:
             status.due = status.awaited = ()
 
     def accept(self, stream: Stream, type_url: TypeUrl, nonce: str) -> bool:
-        """Take a plain ACK (see `Session.accept`); False when it has to be received as a request.
+        """Take a plain ACK, one that says nothing but which response was accepted: the same as to
+        `receive` it, but that no request has to be made. False when it has to be received.
 
         Nobody is woken: nothing ever waits for an ACK.
         """
-        taken = stream.session.accept(type_url, nonce)
+        watch = stream.session.watches.get(type_url)
+        taken = watch.accept(nonce) if watch is not None else None
         if taken:
             status = stream.status[type_url]
             status.acked_nonce, status.acked_version = nonce, status.sent_version
@@ -221,13 +223,19 @@ class Hub:
         """The stream's next response, noted as sent."""
         response = stream.session.next()
         if response is not None:
-            status = self._status(stream, response.type_url)
-            status.sent_nonce, status.sent_version = response.nonce, response.version
+            type_url, version, nonce, resources, _ = response
+            status = stream.status.get(type_url) or self._status(stream, type_url)
+            status.sent_nonce, status.sent_version = nonce, version
             status.sent_at = self._clock()
-            status.totals.pushed(response.resources)
+            status.totals.pushed(resources)
         elif stream.due and not stream.session.unfinished:
             _said_all(stream)
         return response
+
+    def all_said(self, stream: Stream) -> None:
+        """Where the session is `quiet`, in place of asking for the next response."""
+        if stream.due:
+            _said_all(stream)
 
     def publish(
         self,
@@ -285,9 +293,10 @@ class Hub:
                     _concern(stream, type_url, change)
             concerned |= everyone
             for name in names:
+                marked = (name,)
                 for stream in self._named.get(ResourceId(type_url, name), ()):
                     if scope in stream.scopes and stream not in everyone:
-                        stream.session.mark(type_url, (name,))
+                        stream.session.watches[type_url].mark(marked)
                         concerned.add(stream)
                         if change is not None:
                             _concern(stream, type_url, change)

@@ -95,6 +95,13 @@ class Snapshot:
         return (Snapshot(collections), changed) if changed else (self, changed)
 
 
+Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
+"""The resources of a response, and the names that it says are gone."""
+
+Alone = tuple[Resource, Mapping[Name, Resource], Content]
+"""One resource: itself, by its name, and as a content; the same objects for every stream."""
+
+
 class View:
     """What the streams with one list of scopes see: the first scope that holds a name wins.
 
@@ -103,7 +110,9 @@ class View:
     would work out alike is worked out once for each set of snapshots.
     """
 
-    __slots__ = ("__weakref__", "_all", "_layers", "_listings", "_snapshots", "_versions", "ready")
+    __slots__ = (
+        "__weakref__", "_all", "_alone", "_layers", "_listings", "_snapshots", "_versions", "ready",
+    )  # fmt: skip
 
     def __init__(self, snapshots: Iterable[Snapshot | None]) -> None:
         self.show(snapshots)
@@ -115,6 +124,7 @@ class View:
         self._snapshots = tuple(snapshot for snapshot in seen if snapshot is not None)
         self._layers: dict[TypeUrl, tuple[Shards, ...]] = {}
         self._all: dict[TypeUrl, Mapping[Name, Resource]] = {}
+        self._alone: dict[tuple[TypeUrl, Name], Alone] = {}
         self._listings: dict[TypeUrl, tuple[Resource, ...]] = {}
         self._versions: dict[TypeUrl, str] = {}
 
@@ -133,6 +143,16 @@ class View:
             if found is not None:
                 return found
         return None
+
+    def alone(self, type_url: TypeUrl, name: Name) -> Alone | None:
+        """One resource, as what a response holds that holds nothing else."""
+        known = self._alone.get((type_url, name))
+        if known is None:
+            found = self.get(type_url, name)
+            if found is None:
+                return None
+            known = self._alone[type_url, name] = found, {name: found}, ((found,), ())
+        return known
 
     def all(self, type_url: TypeUrl) -> Mapping[Name, Resource]:
         """Every resource of a type: the snapshot's own mapping where one scope has the type."""

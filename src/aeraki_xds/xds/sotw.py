@@ -14,8 +14,8 @@ from typing import Final
 
 from aeraki_xds.xds.message import Acked, Event, Nacked, SotwRequest, Stale, Subscribed
 from aeraki_xds.xds.resource import Name, Resource, TypeUrl
-from aeraki_xds.xds.snapshot import View, by_name
-from aeraki_xds.xds.watch import Content, Watch, blamed
+from aeraki_xds.xds.snapshot import Content, View, by_name
+from aeraki_xds.xds.watch import Watch, blamed
 
 MOST: Final = 10_000
 """Resources of a response that need not hold everything. Of more the next response holds the rest;
@@ -24,6 +24,8 @@ it is not less, for the client answers each with its whole list of names."""
 
 class SotwWatch(Watch):
     """A type's state: what both kinds of types share."""
+
+    __slots__ = ("_in_flight", "_listed", "_unasked", "acked", "parked", "sent")
 
     sent: Mapping[Name, Resource]
     acked: Mapping[Name, Resource]
@@ -154,6 +156,8 @@ class PartialWatch(SotwWatch):
     what is gone (statement 27). `sent` and `acked` are changed in place, under their other names.
     """
 
+    __slots__ = ("_accepted", "_held")
+
     _held: dict[Name, Resource]
     _accepted: dict[Name, Resource]
 
@@ -164,6 +168,20 @@ class PartialWatch(SotwWatch):
 
     def updates(self) -> Content | None:
         """What is new or changed, or forced."""
+        if len(self.dirty) == 1 and not (self._due or self._forced or self.parked or self._later):
+            # One name to judge, and nothing that tells it apart from what it is for other streams:
+            # this is what a change mostly is, for thousands of them, and what it takes is shared.
+            name = self.dirty.pop()
+            alone = self._view.alone(self.type_url, name)
+            if alone is None or name not in self.subscription.names:
+                return None
+            current, by_its_name, content = alone
+            held = self._held.get(name)
+            if held is not None and held.digest == current.digest:
+                return None
+            self._held[name] = current
+            self._in_flight = by_its_name
+            return content
         for name in self._some():
             self._judge(name)
         forced, due = self._forced, self._due
@@ -210,6 +228,8 @@ class FullStateWatch(SotwWatch):
     """Listeners or clusters: a response is all there is, and what it leaves out is gone (statement
     26). `sent` and `acked` are replaced as a whole, for they may be the snapshot's own mapping.
     """
+
+    __slots__ = ()
 
     def __init__(self, *, type_url: TypeUrl, view: View) -> None:
         super().__init__(type_url=type_url, view=view)

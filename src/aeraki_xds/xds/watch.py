@@ -12,16 +12,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aeraki_xds.xds.resource import Name, Resource, TypeUrl
-from aeraki_xds.xds.snapshot import View
+from aeraki_xds.xds.snapshot import Content, View
 from aeraki_xds.xds.subscription import Subscription
 
 _BEFORE_A_NAME: Final = " ,\n\t"
 
 SLICE: Final = 1000
 """Names that are judged at a time: some milliseconds."""
-
-Content = tuple[tuple[Resource, ...], tuple[Name, ...]]
-"""The resources of a response, and the names that it says are gone."""
 
 Leftover = dict[Name, Any] | set[Name] | list[Name]
 """What can be emptied an entry at a time."""
@@ -49,18 +46,22 @@ class Watch(ABC):
     """A type's subscription and what may be due of it.
 
     `nonce` is that of the newest response, `dirty` are the names to be judged (and there are some
-    as long as there are any for later), `leaving` those that were judged to be gone and are said to
+    as long as there are any for later); `owes_first_answer`, whether even an empty response is due;
+    `leaving` those that were judged to be gone and are said to
     be when there is nothing else to say. What is known of a name that was sent differs between the
     dialects, so they keep it.
     """
 
-    owes_first_answer = False
-    """Whether even an empty response is due."""
+    __slots__ = (
+        "_due", "_forced", "_in_slices", "_later", "_started", "_view", "dirty", "leaving", "nonce",
+        "owes_first_answer", "subscription", "type_url",
+    )  # fmt: skip
 
     def __init__(self, *, type_url: TypeUrl, view: View) -> None:
         self.type_url: Final = type_url
         self.subscription: Final = Subscription(type_url)
         self.nonce = ""
+        self.owes_first_answer = False
         self._view = view
         self._started = False
         self.dirty: set[Name] = set()

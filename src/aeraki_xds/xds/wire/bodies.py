@@ -3,11 +3,12 @@
 In: responses. Out: gRPC prefix and body in one byte string, and the nonce field that each stream
 appends. The nonce is of a fixed width, so one length prefix is right for all, and a protobuf field
 may come last whatever its number. Equal responses get the same bytes object while it is in the
-cache, which forgets the oldest first.
+cache, which forgets the oldest first; and so do equal nonces, of which a fleet has a few.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from aeraki_xds.xds.field import LENGTH
@@ -27,6 +28,7 @@ _LARGEST: Final = 32 << 20
 _Key = tuple[Dialect, TypeUrl, str, tuple[Resource, ...], tuple[Name, ...]]
 
 
+@lru_cache(maxsize=1 << 12)
 def nonce_tail(nonce: str) -> bytes:
     """The nonce field, to come behind a body. Nonces are of one width."""
     assert len(nonce) == NONCE_WIDTH
@@ -43,10 +45,21 @@ class Bodies:
         self._largest = largest
         self._size = 0
         self._known: dict[_Key, bytes] = {}
+        self._last_key: _Key | None = None
+        self._last = b""
 
     def of(self, dialect: Dialect, response: Response) -> bytes:
         """gRPC prefix and body; the message is complete with `nonce_tail` of the same nonce."""
-        key = (dialect, response.type_url, response.version, response.resources, response.removed)
+        type_url, version, _, resources, removed = response
+        key = (dialect, type_url, version, resources, removed)
+        if key == self._last_key:  # a change for a fleet is one response again and again
+            return self._last
+        self._last = made = self._made(key, response)
+        self._last_key = key
+        return made
+
+    def _made(self, key: _Key, response: Response) -> bytes:
+        dialect, *_ = key
         known = self._known.get(key)
         if known is not None:
             return known

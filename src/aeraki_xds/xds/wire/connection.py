@@ -34,6 +34,7 @@ from h2.events import (
 )
 
 from aeraki_xds.xds.wire.budget import Budget
+from aeraki_xds.xds.wire.expected import Expected
 from aeraki_xds.xds.wire.gate import Entrant, Exit, Share
 from aeraki_xds.xds.wire.http2 import begun
 from aeraki_xds.xds.wire.limits import Limits
@@ -109,10 +110,12 @@ class Connection(H2Protocol, Entrant):
         self.connection.initialize()
         self._windows = Windows(h2)
         self._openings = Openings(self._windows)
+        self._expected = Expected(self._windows)
         account = self._quotas.of(identity_at(transport))
         self._streams = Streams(
             self.connection,
             windows=self._windows,
+            expected=self._expected,
             host=self._host,
             account=account,
             peer=OtherEnd(transport).peer,
@@ -135,7 +138,8 @@ class Connection(H2Protocol, Entrant):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, or leave it to other turns where h2 has much to do already."""
-        self.entered.set()
+        if self._hear(data):
+            return
         if not self._behind:
             self._read(data)
             return
@@ -147,6 +151,10 @@ class Connection(H2Protocol, Entrant):
     def _read(self, data: bytes) -> None:
         """Take what is plain, and leave the rest to h2: of that, one slice a turn."""
         at, left = self._take(data, 0), _SLICE
+        if at == len(data):
+            return
+        self.entered.set()  # by what is never plain: the preface
+        self._expected.forget()
         while at < len(data) and left > 0 and not self.connection.is_closing():
             if self._share.is_used_up():
                 break
@@ -157,9 +165,13 @@ class Connection(H2Protocol, Entrant):
         if self._reads_again:
             self._reads_again = False
             self._streams.resume()
-        if at < len(data) and not self.connection.is_closing():
+        if self.connection.is_closing():
+            return
+        if at < len(data):
             self._behind = data[at:]
             self._loop.call_soon(self._read_on)
+        else:
+            self._expected.open = self._windows.between_frames
 
     def _give(self, piece: bytes) -> None:
         """Give h2 something to read."""
@@ -253,13 +265,23 @@ class Connection(H2Protocol, Entrant):
             return at
         for kind, stream_id, start, stop in self._windows.plain_frames(data, at):
             if kind is Plain.DATA:
-                taken = self._feed(stream_id, data[start:stop])
+                known = stop - at < len(data) and self._hear(data[at:stop])
+                taken = known or self._feed(stream_id, data[start:stop])
             else:
                 taken = self._open_again(stream_id, data[at:stop])
             if not taken:
                 break
             at = stop
         return at
+
+    def _hear(self, frame: bytes) -> bool:
+        """Take a frame, if it is one that is expected."""
+        updates = self._expected.heard(frame)
+        if updates is None:
+            return False
+        if updates:
+            self._transport.write(updates)
+        return True
 
     def _feed(self, stream_id: int, payload: bytes) -> bool:
         """Deliver a payload, if it is of a stream that takes one."""

@@ -22,13 +22,14 @@ from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.field import MalformedError
 from aeraki_xds.xds.hub import Stream
 from aeraki_xds.xds.message import Event, Nacked, Request, SotwRequest, Stale, Subscribed
-from aeraki_xds.xds.resource import Name
+from aeraki_xds.xds.resource import Name, TypeUrl
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import nonce_tail
 from aeraki_xds.xds.wire.counts import StreamRefusal
 from aeraki_xds.xds.wire.envelope import TooManyError, delta_in_slices, sotw_in_slices
 from aeraki_xds.xds.wire.exchange import Exchange, named
+from aeraki_xds.xds.wire.expected import Line
 from aeraki_xds.xds.wire.methods import Method
 from aeraki_xds.xds.wire.outbox import Outbox
 from aeraki_xds.xds.wire.quotas import Account, Taken
@@ -65,8 +66,8 @@ class Conversation:
 
     __slots__ = (
         "_account", "_acks", "_begun", "_behind", "_brought", "_end", "_ended", "_exchange",
-        "_held", "_method", "_much", "_names", "_outbox", "_over", "_peer", "_stalled", "_stream",
-        "_work", "waiting",
+        "_held", "_line", "_method", "_much", "_names", "_outbox", "_over", "_peer", "_stalled",
+        "_stream", "_work", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +96,7 @@ class Conversation:
         self._method = method
         self._peer = peer
         self._outbox = outbox
+        self._line: Line | None = None
         self._acks = Acks(method.dialect)
         self._stream: Stream | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -105,6 +107,7 @@ class Conversation:
         self._reads_again()
         self._work = None
         self._behind.clear()
+        self._expect_nothing()
         self._account.give_back(Taken.BYTES, self._held)
         self._account.give_back(Taken.NAMES, self._names)
         self._held = self._names = 0
@@ -125,6 +128,11 @@ class Conversation:
             self._exchange.drain.add_work(emptied(*held))
 
     # --- in -------------------------------------------------------------------------------------
+
+    def listen(self, line: Line | None) -> None:
+        """Our answers' ACKs may be expected there, before anything is received."""
+        self._line = line
+        self._acks = Acks(self._method.dialect, line)
 
     def receive(self, message: bytes) -> None:
         """Take the next request."""
@@ -148,6 +156,7 @@ class Conversation:
         """The stream is over: the client said so, or it cannot go on."""
         if self._over:
             return
+        self._expect_nothing()
         if failure is None and self._work is not None:
             self._ended = True  # with the request that is being decoded
             return
@@ -180,6 +189,18 @@ class Conversation:
         elif self._ended:
             self.finish(None)
         return True
+
+    def accepts(self, type_url: TypeUrl, nonce: str) -> bool:
+        """Whether an ACK that was expected is one now, and is done with."""
+        stream = self._stream
+        if stream is None or self._work is not None:
+            return False
+        return self._exchange.hub.accept(stream, type_url, nonce)
+
+    def _expect_nothing(self) -> None:
+        """Who has nothing more to say is not listened to."""
+        self._acks.close()
+        self._line = None
 
     def _is_ack(self, message: bytes) -> bool:
         """Whether it was a plain ACK, and is done with."""
@@ -230,7 +251,8 @@ class Conversation:
         none are.
         """
         if isinstance(request, SotwRequest) and len(request.names) > _LEARNED:
-            self._acks = Acks(self._method.dialect)
+            self._acks.close()
+            self._acks = Acks(self._method.dialect, self._line)
         else:
             self._acks.learn(written_type, request)
 
@@ -311,18 +333,23 @@ class Conversation:
                 return
             self._reads_again()
         exchange = self._exchange
-        dialect = self._method.dialect
-        while (response := exchange.hub.next(stream)) is not None:
-            large = len(response.resources) + len(response.removed) > _MANY
+        hub, dialect = exchange.hub, self._method.dialect
+        while (response := hub.next(stream)) is not None:
+            type_url, version, nonce, resources, removed = response
+            large = len(resources) + len(removed) > _MANY
             if large:
                 self._weigh(stream)
             body = exchange.bodies.of(dialect, response)
-            if not self._outbox.put(body, nonce_tail(response.nonce)):
+            if not self._outbox.put(body, nonce_tail(nonce)):
                 self._waits(self._outbox.position)
                 return
+            self._acks.expect(type_url, version, nonce)
             if large:
                 self.wake()
                 return
+            if stream.session.quiet:
+                hub.all_said(stream)
+                break
         if stream.session.unfinished:
             self._weigh(stream)
             self.wake()

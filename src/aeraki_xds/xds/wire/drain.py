@@ -135,9 +135,11 @@ class Drain:
     def _run(self) -> None:
         queue = self._queue
         end = self._clock() + _TURN
+        clock = self._clock
+        give_turn = self._give_turn
         for _ in range(len(queue)):
-            self._give_turn(queue.popleft())
-            if self._clock() >= end:
+            give_turn(queue.popleft())
+            if clock() >= end:
                 break
         self._scheduled = bool(queue)
         if queue:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from aeraki_xds.xds.wire.expected import Hearer, Line
 from aeraki_xds.xds.wire.quotas import Account, Taken
 
 PREFIX_SIZE: Final = 5
@@ -22,8 +23,11 @@ LARGEST_MESSAGE: Final = 32 << 20
 (envoyproxy/envoy#36169)."""
 
 
-class Reader(Protocol):
+class Reader(Hearer, Protocol):
     """Who takes the messages of a stream."""
+
+    def listen(self, line: Line | None) -> None:
+        """Answers may be expected there, before anything is received."""
 
     def receive(self, message: bytes) -> None:
         """Take the next message."""
@@ -39,33 +43,33 @@ class Reader(Protocol):
 
 
 class Inbox:
-    """One stream's. `account` is that of the client."""
+    """One stream's. `account` is that of the client, `pieces` are of a message not yet whole."""
 
-    __slots__ = ("_account", "_held", "_over", "_pieces", "_reader")
+    __slots__ = ("_account", "_held", "_over", "_reader", "pieces")
 
     def __init__(self, reader: Reader, *, account: Account) -> None:
         self._account = account
         self._reader = reader
         self._held = 0
-        self._pieces: bytearray | None = None
+        self.pieces: bytearray | None = None
         self._over = False
 
     def feed(self, payload: bytes) -> None:
         """Take the payload of a DATA frame whose bytes are counted already."""
         if self._over:
             return
-        if self._pieces is None:
+        if self.pieces is None:
             if _is_message(payload):
                 self._reader.receive(payload[PREFIX_SIZE:])
                 return
-            self._pieces = bytearray()
+            self.pieces = bytearray()
         if not self._hold(len(payload)):
             return
-        self._pieces += payload
-        while not self._over and self._pieces and self._take():
+        self.pieces += payload
+        while not self._over and self.pieces and self._take():
             pass
-        if not self._pieces:
-            self._pieces = None
+        if not self.pieces:
+            self.pieces = None
 
     def refuse(self, failure: GRPCError) -> None:
         """End the stream, unless it is over."""
@@ -86,14 +90,14 @@ class Inbox:
         """The client has ended its side."""
         if self._over:
             return
-        if self._pieces:
+        if self.pieces:
             self._finish(Status.INVALID_ARGUMENT, "the last request is cut off")
         else:
             self._end(None)
 
     def _take(self) -> bool:
         """Take a message off the pieces, if there is a whole one."""
-        pieces = self._pieces
+        pieces = self.pieces
         if pieces is None or len(pieces) < PREFIX_SIZE:
             return False
         size = int.from_bytes(pieces[1:PREFIX_SIZE], "big")
@@ -121,7 +125,7 @@ class Inbox:
         self._reader.finish(failure)
 
     def _drop(self) -> None:
-        self._pieces = None
+        self.pieces = None
         self._let_go(self._held)
 
     def _hold(self, size: int) -> bool:

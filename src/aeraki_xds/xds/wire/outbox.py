@@ -59,10 +59,11 @@ class Outbox:
     def put(self, body: bytes, tail: bytes) -> bool:
         """Write a message as far as may be: whether it went out whole. `tail` is not empty."""
         size = len(body) + len(tail)
-        if size <= _JOINED and self._writable.is_set() and size <= self._windows.room(self._stream):
-            header = self._windows.send(self._stream, size)
-            self._transport.write(b"".join((header, body, tail)))
-            return True
+        if size <= _JOINED and self._writable.is_set():
+            header = self._windows.claim(self._stream, size)
+            if header is not None:
+                self._transport.write(b"".join((header, body, tail)))
+                return True
         self._body, self._tail, self._at = body, tail, 0
         return self.flush()
 

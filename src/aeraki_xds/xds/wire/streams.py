@@ -21,6 +21,7 @@ from grpclib.metadata import Deadline
 from grpclib.protocol import Connection as HttpConnection
 
 from aeraki_xds.xds.admission import Peer
+from aeraki_xds.xds.wire.expected import Expected
 from aeraki_xds.xds.wire.inbox import Inbox, Reader
 from aeraki_xds.xds.wire.outbox import Outbox
 from aeraki_xds.xds.wire.quotas import Account, Taken
@@ -53,8 +54,8 @@ class Streams:
     """One connection's. `peer` says who is at its other end, or raises GRPCError."""
 
     __slots__ = (
-        "_account", "_connection", "_host", "_inboxes", "_loop", "_peer", "_timers", "_windows",
-        "closed_for",
+        "_account", "_connection", "_expected", "_host", "_inboxes", "_loop", "_peer", "_timers",
+        "_windows", "closed_for",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class Streams:
         connection: HttpConnection,
         *,
         windows: Windows,
+        expected: Expected,
         host: Host,
         account: Account,
         peer: Callable[[], Peer],
@@ -69,6 +71,7 @@ class Streams:
         self.closed_for = ""
         self._connection = connection
         self._windows = windows
+        self._expected = expected
         self._host = host
         self._account = account
         self._peer = peer
@@ -103,6 +106,7 @@ class Streams:
             self._say(stream_id, failure)
             return
         inbox = self._inboxes[stream_id] = Inbox(reader, account=self._account)
+        reader.listen(self._expected.line(stream, inbox=inbox, hearer=reader))
         if seconds is not None:
             late = GRPCError(Status.DEADLINE_EXCEEDED)
             self._timers[stream_id] = self._loop.call_later(seconds, inbox.refuse, late)
