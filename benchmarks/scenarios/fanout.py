@@ -47,7 +47,7 @@ async def fanout(bench: Bench) -> None:
         for streams in (few, bench.streams, many):
             exact = streams == bench.streams
             names = bench.peers(*(EVERYBODY if exact else (OURS, GO)))
-            runs = bench.runs if exact else min(bench.runs, 2)
+            runs = bench.runs if exact else 1
             found = await compare(bench, names, streams, tls=tls, runs=runs)
             title = f"A change of one route table for {streams:,} streams, one a connection; {how}"
             bench.show(f"{title}; {runs} runs", _table(names, found))

@@ -60,7 +60,7 @@ async def opening(bench: Bench) -> None:
     cases = (plain, real, tls, fleet, heavy, apart)
     for run in range(bench.runs):
         for case in cases:
-            if case in (heavy, apart) and run >= 2:
+            if case in (heavy, apart) and run >= 1:
                 continue
             for name in bench.peers(*case.peers):
                 bench.say(f"opening: run {run + 1} of {bench.runs}, {case.title}, {name}")
