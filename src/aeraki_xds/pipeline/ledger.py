@@ -87,17 +87,25 @@ class Ledger:
     def steps(self) -> Iterator[tuple[ResourceId, Resource | None] | None]:
         """Settle name by name; each step is a change, or None where nothing changes."""
         touched, self._touched = self._touched, set()
-        # Listeners last: they depend on the routes that this very pass puts in force.
-        for identity in sorted(touched, key=lambda each: each.type_url == LISTENER):
-            resource = self._desired(identity)
-            if resource is None:
-                gone = self.in_force.pop(identity, None) is not None
-                yield (identity, None) if gone else None
-            elif self.in_force.get(identity) is not resource:
-                self.in_force[identity] = resource
-                yield identity, resource
+        listeners: list[ResourceId] = []
+        for identity in touched:
+            if identity.type_url == LISTENER:
+                listeners.append(identity)
             else:
-                yield None
+                yield self._settled(identity)
+        # Last, for they depend on the routes that this very pass puts in force.
+        for identity in listeners:
+            yield self._settled(identity)
+
+    def _settled(self, identity: ResourceId) -> tuple[ResourceId, Resource | None] | None:
+        resource = self._desired(identity)
+        if resource is None:
+            gone = self.in_force.pop(identity, None) is not None
+            return (identity, None) if gone else None
+        if self.in_force.get(identity) is resource:
+            return None
+        self.in_force[identity] = resource
+        return identity, resource
 
     def collisions(self) -> Iterable[Collision]:
         """Every fresh claim that lost to an older host's."""
