@@ -42,8 +42,10 @@ from aeraki_xds.telemetry import configure_logging
 from aeraki_xds.xds import CLUSTER, HTTP_ROUTES, LISTENER, Hub, Node, Peer
 from aeraki_xds.xds.hub import Published, Stream
 from aeraki_xds.xds.message import SotwRequest
-from aeraki_xds.xds.resource import Resource, ResourceId, Scope
+from aeraki_xds.xds.resource import Scope
 from aeraki_xds.xds.session import Dialect
+from aeraki_xds.xds.snapshot import Changed as Names
+from aeraki_xds.xds.snapshot import Snapshot
 from aeraki_xds.xds.tally import Change
 
 ROUTES: Final = 3
@@ -260,13 +262,10 @@ class _TimedHub(Hub):
     at = 0.0
     count = 0
 
-    def publish(
-        self,
-        scope: Scope,
-        changes: Mapping[ResourceId, Resource | None],
-        change: Change | None = None,
+    def put(
+        self, scope: Scope, snapshot: Snapshot, changed: Names, change: Change | None = None
     ) -> Published:
-        published = super().publish(scope, changes, change)
+        published = super().put(scope, snapshot, changed, change)
         self.at = time.perf_counter()
         self.count += sum(len(names) for names in published.changed.values())
         return published

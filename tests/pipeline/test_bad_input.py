@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,8 @@ from aeraki_xds.pipeline import Pipeline, Scopes
 from aeraki_xds.pipeline.offline import translate
 from aeraki_xds.pipeline.scopes import GLOBAL_SPEC
 from aeraki_xds.xds.hub import Hub, Published
-from aeraki_xds.xds.resource import HTTP_ROUTES, Name, Resource, ResourceId, Scope
+from aeraki_xds.xds.resource import HTTP_ROUTES, Name, ResourceId, Scope
+from aeraki_xds.xds.snapshot import Changed, Snapshot
 from aeraki_xds.xds.tally import Change
 
 LIMIT_S = 20.0
@@ -47,15 +48,11 @@ class RememberingHub(Hub):
         self.sent_to: list[str | None] = []
         self.published_once = asyncio.Event()
 
-    def publish(
-        self,
-        scope: Scope,
-        changes: Mapping[ResourceId, Resource | None],
-        change: Change | None = None,
+    def put(
+        self, scope: Scope, snapshot: Snapshot, changed: Changed, change: Change | None = None
     ) -> Published:
-        published = super().publish(scope, changes, change)
-        snapshot = self.snapshot(scope)
-        resource = snapshot.get(ROUTE) if snapshot else None
+        published = super().put(scope, snapshot, changed, change)
+        resource = snapshot.get(ROUTE)
         self.sent_to.append(_subset(packed_to_json(resource.packed)) if resource else None)
         self.published_once.set()
         return published

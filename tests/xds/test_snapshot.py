@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +94,30 @@ def test_a_snapshot_never_changes() -> None:
     before.changed_by({**adding(routes("s")), **removing(routes("r"))})
     assert list(before.of(HTTP_ROUTES).resources) == ["r"]
     assert before.of(HTTP_ROUTES).version == version
+
+
+def test_many_changes_are_taken_in_step_by_step_to_the_same_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("aeraki_xds.xds.snapshot._PART", 2)
+    before = holding(routes("a"), routes("b"), routes("c"), resource(CLUSTER, "x", "1"))
+    changes = {
+        **adding(routes("d"), resource(CLUSTER, "x", "2"), routes("a"), routes("e")),
+        **removing(routes("c"), resource(CLUSTER, "y")),
+    }
+    *parts, (after, changed) = before.steps(changes)
+    at_once, all_changed = before.changed_by(changes)
+
+    assert len(parts) == 3
+    assert changed == all_changed == {HTTP_ROUTES: {"c", "d", "e"}, CLUSTER: {"x"}}
+    for type_url in (HTTP_ROUTES, CLUSTER):
+        assert after.of(type_url).version == at_once.of(type_url).version
+        assert dict(after.of(type_url).resources) == dict(at_once.of(type_url).resources)
+
+
+def test_no_change_is_one_step() -> None:
+    before = holding(routes("a"))
+    assert list(before.steps({})) == [(before, {})]
 
 
 bodies = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123"), max_size=6)

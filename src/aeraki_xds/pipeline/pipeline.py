@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -36,10 +38,14 @@ from aeraki_xds.translate.compose import Recipe
 from aeraki_xds.turns import few_at_a_time, in_turns
 from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.resource import Resource, ResourceId, Scope
+from aeraki_xds.xds.snapshot import Changed, Snapshot
 from aeraki_xds.xds.tally import Change, Convergence
 
 Resources = dict[ResourceId, Resource | None]
 """What a scope's snapshot is changed by."""
+
+Publication = Callable[[Change | None], int]
+"""Puts changes in force and returns the streams woken."""
 
 _MANY: Final = 1_000
 """Hosts that make a difference to the garbage collector."""
@@ -318,17 +324,26 @@ class Pipeline:
             recipe: await self._compose(composer, hosts)
             for recipe, composer in self._composers.items()
         }
-        changed = {
-            scope: await self._settle(scope, settled[self._scopes.specs[scope].recipe] | hosts)
+        publications = [
+            await self._made_ready(
+                scope, await self._settle(scope, settled[self._scopes.specs[scope].recipe] | hosts)
+            )
             for scope in self._ledgers
-        }
+        ]
         await asyncio.sleep(0)
-        return sum(self._publish(scope, of, change) for scope, of in changed.items())
+        return sum(publish(change) for publish in publications)
 
-    def _publish(self, scope: Scope, changes: Resources, change: Change | None = None) -> int:
-        """Put what changed in force; returns the streams woken."""
-        if scope != ISTIO:
-            return self._hub.publish(scope, changes, change).woken
+    async def _made_ready(self, scope: Scope, changes: Resources) -> Publication:
+        """What puts changes in force, at once: it is made ready in turns, for they may be many."""
+        if scope == ISTIO:
+            return partial(self._desire, changes)
+        before = self._hub.snapshot(scope) or Snapshot()
+        made: deque[tuple[Snapshot, Changed]] = deque(maxlen=1)
+        async for step in in_turns(before.steps(changes)):
+            made.append(step)
+        return lambda change: self._hub.put(scope, *made[0], change).woken
+
+    def _desire(self, changes: Resources, _change: Change | None) -> int:
         standing = self._composers[self._scopes.specs[ISTIO].recipe].standing
         self.desired.take(changes, standing=standing, complete=self.synced)
         return 0
@@ -365,9 +380,9 @@ class Pipeline:
                 await self._compose(composer, hosts)
                 self._composers[recipe] = composer
             ledger = self._ledgers[scope] = Ledger()
-            changes = await self._settle(scope, hosts)
-            await asyncio.sleep(0)  # to publish many is a turn's work by itself
-            self._publish(scope, changes)
+            publish = await self._made_ready(scope, await self._settle(scope, hosts))
+            await asyncio.sleep(0)  # to tell many streams is a turn's work by itself
+            publish(None)
             await asyncio.sleep(0)
             if len(hosts) > _MANY:
                 set_aside()

@@ -248,8 +248,16 @@ class Hub:
         The first publication of a scope, an empty one too, makes it ready. `change` is what they
         are part of, if somebody measures how long it takes.
         """
+        before = self._snapshots.get(scope) or Snapshot()
+        return self.put(scope, *before.changed_by(changes), change)
+
+    def put(
+        self, scope: Scope, snapshot: Snapshot, changed: Changed, change: Change | None = None
+    ) -> Published:
+        """As `publish`, where somebody else has made the next snapshot of the scope's own: many
+        changes are better taken in by `Snapshot.steps`.
+        """
         before = self._snapshots.get(scope)
-        snapshot, changed = (before or Snapshot()).changed_by(changes)
         self._snapshots[scope] = snapshot
         if not self.serving:
             self.serving = True
