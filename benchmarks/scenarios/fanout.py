@@ -18,7 +18,7 @@ AT_ONCE: Final = 100
 """Connections that are opened together: this is no storm."""
 
 RETRY_S: Final = 0.25
-"""After which who was refused asks again: grpcio's server refuses some nodes of 61 KB all the same."""
+"""After which who was refused asks again: grpcio refuses some nodes of 61 KB all the same."""
 
 OTHERS: Final = {True: ("go-linear",), False: ("go-linear", "grpclib", "grpcio")}
 """With TLS and without: what is compared beside the two that bars are about."""
