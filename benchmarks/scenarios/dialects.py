@@ -56,6 +56,7 @@ async def _clusters(bench: Bench, *, delta: bool) -> int:
                     aggregated=True, node=Node.ENVOY, delta=delta)  # fmt: skip
         async with fleet(load) as generators:
             await generators.connect()
+            await _heard(generators)  # endpoints come behind the clusters, unasked
             await generators.begin()
             more = bench.work / f"more-{delta}"
             write(more, SERVICES + 1, 1)
