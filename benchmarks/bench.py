@@ -4,7 +4,7 @@ In: scenarios by name, how many runs and streams. Out: tables as they are found,
 row for each bar; exit status 0 whatever they say, for a machine may be busy, 1 when a scenario
 could not be carried out. Servers and load generators are processes of their own.
 
-    python benchmarks/bench.py                      # all, the better part of an hour
+    python benchmarks/bench.py                      # all, about twenty minutes
     python benchmarks/bench.py fanout --runs 1
 """
 
