@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from typing import Any, Final
 import uvloop
 from drills import server
 
+from aeraki_xds.bench import process
 from aeraki_xds.bench.ask import Ask
 from aeraki_xds.bench.client import Clients
 from aeraki_xds.demo.control_plane import ControlPlane
@@ -40,12 +40,13 @@ from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline import Pipeline, Scopes
 from aeraki_xds.telemetry import configure_logging
 from aeraki_xds.xds import CLUSTER, HTTP_ROUTES, LISTENER, Hub, Node, Peer
-from aeraki_xds.xds.hub import Published, Stream
+from aeraki_xds.xds.hub import Published
 from aeraki_xds.xds.message import SotwRequest
 from aeraki_xds.xds.resource import Scope
 from aeraki_xds.xds.session import Dialect
 from aeraki_xds.xds.snapshot import Changed as Names
 from aeraki_xds.xds.snapshot import Snapshot
+from aeraki_xds.xds.stream import Stream
 from aeraki_xds.xds.tally import Change
 
 ROUTES: Final = 3
@@ -208,7 +209,7 @@ async def start(folder: Path, services: int, per_file: int) -> Started:
     began = time.monotonic()
     async with ControlPlane.run(folder) as plane:
         await _ready(plane)
-        ready_s, cpu_s = time.monotonic() - began, _cpu_s(plane.pid)
+        ready_s, cpu_s = time.monotonic() - began, process.cpu_s(plane.pid)
         late = await server.lag(plane)
         return Started(
             ready_s=ready_s,
@@ -245,12 +246,6 @@ async def _ready(plane: ControlPlane) -> None:
     async with asyncio.timeout(_LIMIT_S):
         while (await plane.get("/readyz"))["status"] != "ready":
             await asyncio.sleep(_POLL_S)
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # --- The pipeline ---------------------------------------------------------------------------------

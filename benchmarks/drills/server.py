@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
+from aeraki_xds.bench import process
 from aeraki_xds.demo.control_plane import ControlPlane
 from aeraki_xds.demo.http import fetch
 from drills.verdict import Lag
@@ -42,6 +42,4 @@ async def total(plane: ControlPlane, path: str) -> int:
 
 def resident_mb(pid: int) -> float:
     """Resident memory of a process, in MiB."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    rows = (line.split() for line in status.splitlines())
-    return next(int(row[1]) for row in rows if row[0] == "VmRSS:") / 1024
+    return process.resident_kb(pid) / 1024

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import sys
 import time
 from base64 import b64decode
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
+from aeraki_xds.bench import process
 from aeraki_xds.garbage import give_back
 from aeraki_xds.xds.field import length_delimited
 
@@ -113,10 +115,10 @@ async def _carried_out(server: Server, command: Command) -> Answer:
         case "cpu":
             return {"cpu_s": time.process_time()}
         case "memory":
-            found = _resident_kb()
+            found = process.resident_kb(os.getpid())
             gc.collect()
             give_back()
-            return {"rss_kb": _resident_kb(), "found_kb": found}
+            return {"rss_kb": process.resident_kb(os.getpid()), "found_kb": found}
         case "tell":
             return server.tell()
         case unknown:
@@ -138,11 +140,6 @@ def resource_of(command: Command) -> tuple[str, bytes]:
 def body(name: str, rest: bytes) -> bytes:
     """An encoded resource: its name, and its other fields."""
     return length_delimited(1, name.encode()) + rest
-
-
-def _resident_kb() -> int:
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
 def _say(answer: Answer) -> None:

@@ -26,8 +26,8 @@ from aeraki_xds.pipeline.scopes import GLOBAL, PUBLIC, Scopes
 from aeraki_xds.settings import TlsFiles
 from aeraki_xds.telemetry import configure_logging
 from aeraki_xds.xds import HTTP_ROUTES, Hub, Name, Resource, ResourceId, Scope, TypeUrl
-from aeraki_xds.xds.hub import Stream
 from aeraki_xds.xds.message import Event, Request
+from aeraki_xds.xds.stream import Stream
 from aeraki_xds.xds.wire import ServerTls, XdsServer
 from aeraki_xds.xds.wire.limits import DEFAULT_LIMITS
 from peers.commands import Acks, Answer, Command, resource_of

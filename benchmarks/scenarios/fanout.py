@@ -81,10 +81,7 @@ async def compare(
             for number in range(-WARM_UP, ROUNDS):
                 bench.say(f"{what}: run {run + 1} of {runs}, round {number + 1} of {ROUNDS}")
                 for _, rounds in servers.values():
-                    timed, cost = await rounds.time(), await rounds.cost()
-                    if number >= 0 and cost is not None:
-                        rounds.figures.timed.append(timed)
-                        rounds.figures.costs.append(cost)
+                    await rounds.both(counts=number >= 0)
             for name, (served, rounds) in servers.items():
                 _note(found[name], rounds.figures)
                 await bench.watch(what, served)

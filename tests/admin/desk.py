@@ -15,9 +15,9 @@ from aeraki_xds.ingest.event import Event, Synced
 from aeraki_xds.mesh.tenancy import Tenancy
 from aeraki_xds.pipeline import Pipeline, Scopes
 from aeraki_xds.xds.admission import Node, Peer
-from aeraki_xds.xds.hub import Stream
 from aeraki_xds.xds.resource import Scope, TypeUrl
 from aeraki_xds.xds.session import Dialect
+from aeraki_xds.xds.stream import Stream
 from aeraki_xds.xds.wire import XdsServer
 from aeraki_xds.xds.wire.health import Readiness
 from tests.xds.dialogue import GLOBAL, PEER, Server, SotwEnvoy

@@ -13,7 +13,7 @@ from typing import Final
 
 from aeraki_xds.xds.admission import Node, Peer
 from aeraki_xds.xds.field import scan
-from aeraki_xds.xds.hub import Hub, Published, Stream, TypeStatus
+from aeraki_xds.xds.hub import Hub, Published
 from aeraki_xds.xds.message import DeltaRequest, Event, Request, Response, SotwRequest
 from aeraki_xds.xds.resource import (
     CLUSTER,
@@ -28,6 +28,7 @@ from aeraki_xds.xds.resource import (
     TypeUrl,
 )
 from aeraki_xds.xds.session import Dialect
+from aeraki_xds.xds.stream import Stream, TypeStatus
 
 GLOBAL: Final = Scope("global")
 WORDS: Final = {

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.field import length_delimited, text
-from aeraki_xds.xds.hub import Hub, TypeStatus
+from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.message import DeltaRequest, SotwRequest
 from aeraki_xds.xds.resource import CLUSTER, ENDPOINTS, HTTP_ROUTES, Name, Resource, TypeUrl
 from aeraki_xds.xds.session import Dialect
+from aeraki_xds.xds.stream import TypeStatus
 from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.conversation import Conversation

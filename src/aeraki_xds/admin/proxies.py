@@ -15,8 +15,9 @@ from aeraki_xds.admin.query import MESSAGE, TEXT, PageError, Query
 from aeraki_xds.telemetry import shown
 from aeraki_xds.turns import in_turns
 from aeraki_xds.xds.admission import Peer
-from aeraki_xds.xds.hub import Hub, Stream
+from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.resource import TypeUrl
+from aeraki_xds.xds.stream import Stream
 from aeraki_xds.xds.tally import short_name
 
 _METADATA: Final = (

@@ -170,11 +170,15 @@ class Rounds:
         """So many rounds of each kind, after some that do not count. Raises LostError."""
         for number in range(-WARM_UP, rounds):
             progress(number)
-            timed, cost = await self.time(), await self.cost()
-            if number >= 0:
-                self.figures.timed.append(timed)
-                if cost is not None:
-                    self.figures.costs.append(cost)
+            await self.both(counts=number >= 0)
+
+    async def both(self, *, counts: bool) -> None:
+        """A round of each kind, noted if it counts. Raises LostError."""
+        timed, cost = await self.time(), await self.cost()
+        if counts:
+            self.figures.timed.append(timed)
+            if cost is not None:
+                self.figures.costs.append(cost)
 
     async def _change(self) -> tuple[Delivered, int, int]:
         """Change: what came of it, when it began, and how many streams it concerns."""

@@ -11,7 +11,7 @@ What happens is counted as it happens (`tally`), for the operator's pages.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
@@ -21,66 +21,14 @@ from aeraki_xds.xds.message import Acked, Event, Nacked, Request, Response, Stal
 from aeraki_xds.xds.resource import Name, Resource, ResourceId, Scope, TypeUrl
 from aeraki_xds.xds.session import Dialect, Session
 from aeraki_xds.xds.snapshot import Changed, Snapshot, View
-from aeraki_xds.xds.tally import Change, Tally, Totals
+from aeraki_xds.xds.stream import Stream, TypeStatus, concern, pass_over, said_all, settle
+from aeraki_xds.xds.tally import Change, Tally
 
 Key = TypeVar("Key")
 
 _BROAD: Final = 1000
 """A stream that names more of a type is asked at each change of the type whether it is concerned,
 for as long as it lasts: to index a hundred thousand names would take half a second."""
-
-_BEHIND: Final = 16
-"""A stream that owes answers to so many changes is not waited for in those that follow: it shows as
-the age of the oldest, and the others can be measured all the same."""
-
-
-@dataclass(slots=True, kw_only=True)
-class TypeStatus:
-    """What one stream was sent of one type and what it said to it; kept up to date in place.
-
-    `due` are the changes that concern it and that it was not sent in full yet (`due_after`: the
-    response before them), `awaited` those that it was sent and has not answered. `totals` are
-    shared by all streams.
-    """
-
-    sent_nonce: str = ""
-    sent_version: str = ""
-    sent_at: float = 0.0
-    acked_nonce: str = ""
-    acked_version: str = ""
-    last_error: str = ""
-    refused_nonce: str = ""
-    nacks: int = 0
-    stale: int = 0
-    due: tuple[Change, ...] = ()
-    due_after: str = ""
-    awaited: tuple[Change, ...] = ()
-    totals: Totals = field(default_factory=Totals)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Stream:
-    """A connected stream: its session, what it sees, and how to wake its writer.
-
-    `only` is the type that its service implies, None on an aggregated one; `due` lists the types of
-    which changes are due, `broad` those of which it names more than is worth an index.
-    """
-
-    number: int
-    node: Node
-    peer: Peer
-    scopes: tuple[Scope, ...]
-    session: Session
-    wake: Callable[[], None]
-    connected_at: float
-    only: TypeUrl | None = None
-    status: dict[TypeUrl, TypeStatus] = field(default_factory=dict)
-    due: list[TypeStatus] = field(default_factory=list)
-    broad: frozenset[TypeUrl] = frozenset()
-
-    def status_of(self, type_url: TypeUrl) -> TypeStatus:
-        """What the stream was sent of a type and what it said to it."""
-        return self.status.get(type_url) or TypeStatus()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +140,7 @@ class Hub:
             if scope not in self._streams:
                 self.on_idle(scope)
         for status in stream.status.values():
-            _pass_over(status.due + status.awaited)
+            pass_over(status.due + status.awaited)
             status.due = status.awaited = ()
 
     def accept(self, stream: Stream, type_url: TypeUrl, nonce: str) -> bool:
@@ -208,7 +156,7 @@ class Hub:
             status.acked_nonce, status.acked_version = nonce, status.sent_version
             status.totals.acks += 1
             if status.awaited:
-                _settle(status)
+                settle(status)
         return taken is not None
 
     def receive(self, stream: Stream, request: Request) -> tuple[Event, ...]:
@@ -229,13 +177,13 @@ class Hub:
             status.sent_at = self._clock()
             status.totals.pushed(resources)
         elif stream.due and not stream.session.unfinished:
-            _said_all(stream)
+            said_all(stream)
         return response
 
     def all_said(self, stream: Stream) -> None:
         """Where the session is `quiet`, in place of asking for the next response."""
         if stream.due:
-            _said_all(stream)
+            said_all(stream)
 
     def publish(
         self,
@@ -294,11 +242,11 @@ class Hub:
                     stream.session.mark(type_url, wanted)
                     concerned.add(stream)
                     if change is not None:
-                        _concern(stream, type_url, change)
+                        concern(stream, type_url, change)
             for stream in everyone:
                 stream.session.mark(type_url, names)
                 if change is not None:
-                    _concern(stream, type_url, change)
+                    concern(stream, type_url, change)
             concerned |= everyone
             for name in names:
                 marked = (name,)
@@ -307,7 +255,7 @@ class Hub:
                         stream.session.watches[type_url].mark(marked)
                         concerned.add(stream)
                         if change is not None:
-                            _concern(stream, type_url, change)
+                            concern(stream, type_url, change)
         return concerned
 
     def _note(self, stream: Stream, event: Event) -> None:
@@ -318,14 +266,14 @@ class Hub:
             case Acked():
                 status.acked_nonce, status.acked_version = event.nonce, status.sent_version
                 status.totals.acks += 1
-                _settle(status)
+                settle(status)
             case Nacked():
                 status.last_error = event.error
                 status.nacks += 1
                 status.totals.nacks += 1
                 if not event.stale:
                     status.refused_nonce = event.nonce
-                    _pass_over(status.awaited)
+                    pass_over(status.awaited)
                     status.awaited = ()
             case Stale():
                 status.stale += 1
@@ -364,48 +312,6 @@ class Hub:
     def _unwatch(self, stream: Stream, type_url: TypeUrl, names: Iterable[Name]) -> None:
         for name in names:
             _discard(self._named, ResourceId(type_url, name), stream)
-
-
-def _concern(stream: Stream, type_url: TypeUrl, change: Change) -> None:
-    """A change has something for a stream that subscribed to the type."""
-    status = stream.status[type_url]
-    due = status.due
-    if (due and due[-1] is change) or len(due) + len(status.awaited) >= _BEHIND:
-        return
-    if not due:
-        stream.due.append(status)
-        status.due_after = status.sent_nonce
-    status.due = (*due, change)
-    change.concerns()
-
-
-def _said_all(stream: Stream) -> None:
-    """Nothing is left to say of the changes that were due; some may have been answered already, or
-    had nothing for the stream after all (a name that is parked, a change that was taken back).
-    """
-    for status in stream.due:
-        sent = status.sent_nonce
-        if sent in (status.due_after, status.refused_nonce):
-            _pass_over(status.due)
-        else:
-            status.awaited += status.due
-            if sent == status.acked_nonce:
-                _settle(status)
-        status.due = ()
-    stream.due.clear()
-
-
-def _settle(status: TypeStatus) -> None:
-    """The stream accepted all that it was sent of a type."""
-    for change in status.awaited:
-        change.accepted()
-    status.awaited = ()
-
-
-def _pass_over(changes: Iterable[Change]) -> None:
-    """A stream never will have these in force."""
-    for change in changes:
-        change.passed()
 
 
 def _discard(index: dict[Key, set[Stream]], key: Key, stream: Stream) -> None:

@@ -20,10 +20,10 @@ from grpclib.exceptions import GRPCError
 
 from aeraki_xds.xds.admission import Peer
 from aeraki_xds.xds.field import MalformedError
-from aeraki_xds.xds.hub import Stream
 from aeraki_xds.xds.message import Event, Nacked, Request, SotwRequest, Stale, Subscribed
 from aeraki_xds.xds.resource import Name, TypeUrl
 from aeraki_xds.xds.session import Dialect
+from aeraki_xds.xds.stream import Stream
 from aeraki_xds.xds.wire.acks import Acks
 from aeraki_xds.xds.wire.bodies import nonce_tail
 from aeraki_xds.xds.wire.counts import StreamRefusal

@@ -25,9 +25,10 @@ from grpclib.exceptions import GRPCError
 
 from aeraki_xds.xds.delta import DeltaWatch
 from aeraki_xds.xds.field import LENGTH, length_delimited, scan, text, to_text
-from aeraki_xds.xds.hub import Hub, Stream
+from aeraki_xds.xds.hub import Hub
 from aeraki_xds.xds.resource import Name, TypeUrl, version_of
 from aeraki_xds.xds.sotw import SotwWatch
+from aeraki_xds.xds.stream import Stream
 from aeraki_xds.xds.wire.calls import Allowed, Call, integer, rpc
 from aeraki_xds.xds.wire.inbox import LARGEST_MESSAGE
 

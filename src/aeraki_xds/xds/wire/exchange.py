@@ -16,7 +16,8 @@ from grpclib.exceptions import GRPCError
 
 from aeraki_xds.xds.admission import Admit, Node, Peer, Refusal, RefusalReason
 from aeraki_xds.xds.field import MalformedError
-from aeraki_xds.xds.hub import Hub, Stream
+from aeraki_xds.xds.hub import Hub
+from aeraki_xds.xds.stream import Stream
 from aeraki_xds.xds.wire.bodies import Bodies
 from aeraki_xds.xds.wire.counts import Counts, StreamRefusal
 from aeraki_xds.xds.wire.drain import Drain
