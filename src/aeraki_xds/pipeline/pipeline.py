@@ -1,10 +1,13 @@
 """From a batch of events to publications: store, graph, compose, ledger, hub, in that order.
 
 In: batches of the inbox; scopes that streams want; what was in force before a restart. Out:
-`hub.publish`, what changed of what is in force, and the state that the admin pages show.
+`hub.put`, what changed of what is in force, and the state that the admin pages show.
 Guaranteed: nothing is published before every source is synced, or is lost while there is something
 to go on with (`last_good`); a host that cannot be composed keeps its last good output; only
 affected hosts are composed, each once per recipe whatever the number of scopes.
+
+It is one thing, if a long one: a single task changes all of this state in an order that matters.
+What stands alone is beside it (composer, ledger, sources, coalesce).
 """
 
 from __future__ import annotations
